@@ -1,0 +1,133 @@
+-- The database of an embedded registry (SQLite). Times are milliseconds since 1970-01-01T00:00:00Z; ids are the
+-- 16 bytes of a UUIDv7 (on the wire a TypeID); truth values are 0 and 1; enum values are the names of openapi.yaml.
+-- Every row below is written by the log's writer in the transaction that writes the entry of the act, and by nothing else.
+
+-- Which numbered migrations have run.
+CREATE TABLE schema_migration (
+    number      INTEGER NOT NULL PRIMARY KEY, -- 1, 2, 3 ... without gaps
+    applied_at  INTEGER NOT NULL              -- when
+) STRICT;
+
+-- The one row that says which registry this is.
+CREATE TABLE registry (
+    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    name        TEXT    NOT NULL, -- first part of every log's origin, e.g. registry.example.vn
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+-- The one row that numbers changes; a commit that carries a change holds it.
+CREATE TABLE change_head (
+    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    number      INTEGER NOT NULL -- of the last change; the list_version of answers
+) STRICT;
+
+-- One row for each numbered step of the registry.
+CREATE TABLE change (
+    number      INTEGER NOT NULL PRIMARY KEY, -- 1, 2, 3 ... without gaps
+    at          INTEGER NOT NULL,             -- when the act was done
+    node        TEXT    NOT NULL,             -- whose log holds the entry of the act
+    log_index   INTEGER NOT NULL,             -- the index of that entry
+    kind        TEXT    NOT NULL              -- flag, flags, party or client
+) STRICT;
+
+-- Institutions with access.
+CREATE TABLE party (
+    id          TEXT    NOT NULL PRIMARY KEY, -- BIN or code
+    name        TEXT    NOT NULL,             -- as people write it
+    role        TEXT    NOT NULL,             -- bank, payment_intermediary, police, auditor or operator
+    state       TEXT    NOT NULL,             -- enabled or disabled
+    version     INTEGER NOT NULL,             -- 1 and counting; the ETag
+    created_at  INTEGER NOT NULL,
+    change      INTEGER NOT NULL              -- number of the change that wrote this version
+) STRICT, WITHOUT ROWID;
+
+-- Credentials' owners: a core system, or one officer.
+CREATE TABLE client (
+    id                TEXT    NOT NULL PRIMARY KEY, -- client_id of RFC 6749
+    party             TEXT    NOT NULL REFERENCES party (id),
+    name              TEXT    NOT NULL,             -- as people write it
+    scopes            TEXT    NOT NULL,             -- separated by spaces
+    quotas            TEXT    NOT NULL,             -- JSON: overrides of the default quotas by policy
+    state             TEXT    NOT NULL,             -- enabled or disabled
+    version           INTEGER NOT NULL,             -- 1 and counting; the ETag
+    created_at        INTEGER NOT NULL,
+    tokens_void_until INTEGER,                      -- tokens issued up to here are refused; NULL: none
+    change            INTEGER NOT NULL              -- number of the change that wrote this version
+) STRICT, WITHOUT ROWID;
+
+-- What a client proves itself with. Never a secret in clear.
+CREATE TABLE client_credential (
+    client      TEXT    NOT NULL REFERENCES client (id),
+    place       INTEGER NOT NULL, -- 0, 1 ... newest first
+    kind        TEXT    NOT NULL, -- secret or key
+    value       TEXT    NOT NULL, -- argon2id hash in PHC form, or the public key
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER,          -- refused from here on; NULL: no end
+    PRIMARY KEY (client, place)
+) STRICT, WITHOUT ROWID;
+
+-- The list as checks see it: the newest version of each flag, only what an answer needs, so that it loads fast.
+CREATE TABLE flag (
+    id          BLOB    NOT NULL PRIMARY KEY,
+    subject     TEXT    NOT NULL, -- canonical text, e.g. account:970436:0011001932418
+    verdict     TEXT    NOT NULL, -- warn, hold or block
+    category    TEXT    NOT NULL, -- mule, impersonation ...
+    case_ref    TEXT    NOT NULL, -- the police's case
+    state       TEXT    NOT NULL, -- proposed, active, rejected or lifted; expiry is told by expires_at
+    version     INTEGER NOT NULL, -- 1 and counting; the ETag
+    since       INTEGER,          -- answers from here on; NULL: not yet
+    expires_at  INTEGER,          -- answers no more from here on
+    document    TEXT,             -- number of the legal document, if any
+    linked      TEXT              -- canonical texts of linked subjects, one a line; NULL: none
+) STRICT, WITHOUT ROWID;
+
+-- For the supervisor's list of proposals.
+CREATE INDEX flag_by_state ON flag (state, id);
+
+-- Every version of every flag, whole; never changed, never deleted.
+CREATE TABLE flag_version (
+    flag        BLOB    NOT NULL,
+    version     INTEGER NOT NULL,
+    change      INTEGER NOT NULL, -- number of the change that wrote it; who, when and where stand there and in body
+    body        TEXT    NOT NULL, -- JSON of the whole flag
+    PRIMARY KEY (flag, version)
+) STRICT, WITHOUT ROWID;
+
+-- The first answer to each creating request with an Idempotency-Key, so that its repetition gets the same.
+CREATE TABLE kept_answer (
+    client      TEXT    NOT NULL,
+    key         TEXT    NOT NULL, -- Idempotency-Key
+    request     BLOB    NOT NULL, -- SHA-256 of method, path and body
+    at          INTEGER NOT NULL,
+    node        TEXT    NOT NULL, -- the entry of the act: log ...
+    log_index   INTEGER NOT NULL, -- ... and index
+    status      INTEGER NOT NULL, -- HTTP status
+    location    TEXT    NOT NULL, -- Location header
+    etag        TEXT    NOT NULL, -- ETag header
+    body        BLOB    NOT NULL, -- exact body
+    PRIMARY KEY (client, key)
+) STRICT, WITHOUT ROWID;
+
+-- The access log: one row for each batch of entries that were committed together.
+CREATE TABLE log_batch (
+    node        TEXT    NOT NULL, -- whose log
+    first_index INTEGER NOT NULL, -- index of the first entry
+    size        INTEGER NOT NULL, -- number of entries; the next batch starts at first_index + size
+    at_min      INTEGER NOT NULL, -- earliest time of an entry in this batch
+    at_max      INTEGER NOT NULL, -- latest time of an entry in the log up to the end of this batch: never decreases
+    entries     BLOB    NOT NULL, -- for each entry a 16-bit big-endian length and its bytes (an entry bundle of tlog-tiles)
+    PRIMARY KEY (node, first_index)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER log_batch_is_never_updated BEFORE UPDATE ON log_batch
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_batch_is_never_deleted BEFORE DELETE ON log_batch
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER change_is_never_updated BEFORE UPDATE ON change
+BEGIN SELECT RAISE (ABORT, 'changes are append-only'); END;
+CREATE TRIGGER change_is_never_deleted BEFORE DELETE ON change
+BEGIN SELECT RAISE (ABORT, 'changes are append-only'); END;
+CREATE TRIGGER flag_version_is_never_updated BEFORE UPDATE ON flag_version
+BEGIN SELECT RAISE (ABORT, 'versions are append-only'); END;
+CREATE TRIGGER flag_version_is_never_deleted BEFORE DELETE ON flag_version
+BEGIN SELECT RAISE (ABORT, 'versions are append-only'); END;

@@ -1,0 +1,243 @@
+//! The command line: what there is to do, and how a failure ends. Exit codes: 0 done, 1 failed, 2 wrong usage, 70 a
+//! commit failed.
+
+mod admin;
+mod run;
+
+use crate::domain::party::Role;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const COMMIT_FAILED: u8 = 70;
+
+/// A registry of flagged payment accounts and e-wallets.
+#[derive(Parser)]
+#[command(name = "canhbao", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a data directory: keys, database, configuration and the first operator's credential.
+    Init(InitArgs),
+    /// Serve the registry in a data directory.
+    Serve(ServeArgs),
+    /// Serve a registry with sample parties and flags, over TLS with a certificate of its own.
+    Demo(DemoArgs),
+    /// Create, list, disable and enable parties.
+    #[command(subcommand)]
+    Party(PartyCommand),
+    /// Create, list, rotate, disable and enable clients.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Get an access token, for a script.
+    Token(TokenArgs),
+    /// Ask whether a server is ready; for a container's health check.
+    Health(HealthArgs),
+}
+
+#[derive(Args)]
+struct InitArgs {
+    /// The directory to make.
+    data: PathBuf,
+    /// Name of the registry, the first part of its log's origin.
+    #[arg(long, default_value = "canhbao.example")]
+    registry: String,
+    /// Also make a CA and a certificate for these names or addresses, to try it out.
+    #[arg(long, value_name = "NAME")]
+    self_signed: Vec<String>,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The data directory.
+    #[arg(long, env = "CANHBAO_DATA")]
+    data: PathBuf,
+    /// Instead of the configured address.
+    #[arg(long, env = "CANHBAO_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Instead of the configured address for /metrics, /livez and /readyz.
+    #[arg(long, env = "CANHBAO_METRICS_LISTEN")]
+    metrics_listen: Option<SocketAddr>,
+    /// Print the configuration in force and end.
+    #[arg(long)]
+    print_config: bool,
+    /// Start although the clock lies before the log's last entry; time goes on from there.
+    #[arg(long)]
+    go_on_from_log_time: bool,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// Where to keep it; without it in a temporary directory that goes when the demo ends.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    #[arg(long, default_value = "127.0.0.1:0")]
+    metrics_listen: SocketAddr,
+    /// How many flags to generate in a new demo.
+    #[arg(long, default_value_t = crate::demo::FLAGS_DEFAULT)]
+    flags: u64,
+}
+
+/// Which server, and as whom.
+#[derive(Args)]
+struct Connection {
+    /// A credential file, as `init` and `demo` write it.
+    #[arg(long, env = "CANHBAO_CREDENTIAL")]
+    credential: PathBuf,
+    /// Which client of a demo.json.
+    #[arg(long = "as", value_name = "CLIENT")]
+    client: Option<String>,
+    /// Instead of the URL in the credential file.
+    #[arg(long, env = "CANHBAO_SERVER")]
+    server: Option<String>,
+    /// Instead of the CA in the credential file.
+    #[arg(long, env = "CANHBAO_CA")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum PartyCommand {
+    /// Create a party.
+    Create {
+        /// BIN or code, such as 970436 or hanoi-police.
+        id: String,
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_parser = parse_role)]
+        role: Role,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// List all parties.
+    List {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Refuse all clients of a party from now on.
+    Disable {
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Admit the clients of a party again.
+    Enable {
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Subcommand)]
+enum ClientCommand {
+    /// Create a client; its secret is printed once.
+    Create {
+        #[arg(long)]
+        party: String,
+        #[arg(long)]
+        name: String,
+        /// Such as check or flag.write; several times for several.
+        #[arg(long = "scope", required = true)]
+        scopes: Vec<String>,
+        /// Instead of one that the registry chooses.
+        #[arg(long)]
+        id: Option<String>,
+        /// A PEM or JWK file: the client proves itself by private_key_jwt, and gets no secret.
+        #[arg(long)]
+        public_key: Option<PathBuf>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// List all clients.
+    List {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Give a client a new secret or key.
+    Rotate {
+        id: String,
+        /// How long the old one stays valid; 0 revokes it and all tokens at once.
+        #[arg(long)]
+        grace_s: Option<u32>,
+        /// A PEM or JWK file.
+        #[arg(long)]
+        public_key: Option<PathBuf>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Refuse a client from now on.
+    Disable {
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Admit a client again.
+    Enable {
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Such as check; several times for several. Without it, all that the client may have.
+    #[arg(long = "scope")]
+    scopes: Vec<String>,
+}
+
+#[derive(Args)]
+struct HealthArgs {
+    /// The server's metrics address.
+    #[arg(long, env = "CANHBAO_METRICS_LISTEN", default_value = "127.0.0.1:9443")]
+    metrics_listen: SocketAddr,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    let names: Vec<&str> = Role::ALL.into_iter().map(Role::as_str).collect();
+    Role::parse(text).ok_or_else(|| format!("one of {}", names.join(", ")))
+}
+
+/// Why a command failed, for a person.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Said(String),
+    #[error("{0}")]
+    CommitFailed(String),
+}
+
+/// Runs the command of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = actix_web::rt::System::new().block_on(async {
+        match cli.command {
+            Command::Init(args) => run::init(&args).await,
+            Command::Serve(args) => run::serve(&args).await,
+            Command::Demo(args) => run::demo(&args).await,
+            Command::Party(command) => admin::party(command).await,
+            Command::Client(command) => admin::client(command).await,
+            Command::Token(args) => admin::token(&args).await,
+            Command::Health(args) => admin::health(&args).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("canhbao: {failure}");
+            match failure {
+                Failure::Said(_) => ExitCode::from(FAILED),
+                Failure::CommitFailed(_) => ExitCode::from(COMMIT_FAILED),
+            }
+        }
+    }
+}

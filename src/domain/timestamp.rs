@@ -1,0 +1,95 @@
+//! A moment in time: whole milliseconds since 1970-01-01T00:00:00Z, never before it and never past the year 9999.
+//! On the wire it is RFC 3339 in UTC with exactly three decimals.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// 9999-12-31T23:59:59.999Z, the last moment RFC 3339 can write.
+const LATEST_MS: u64 = 253_402_300_799_999;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    pub const EPOCH: Self = Self(0);
+
+    /// Later moments than RFC 3339 can write are held at the last one it can.
+    pub fn from_ms(ms: u64) -> Self {
+        Self(ms.min(LATEST_MS))
+    }
+
+    /// Reads RFC 3339 with any offset; finer parts than milliseconds are cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parsed: jiff::Timestamp = text.parse().ok()?;
+        let ms = u64::try_from(parsed.as_millisecond()).ok()?;
+        (ms <= LATEST_MS).then_some(Self(ms))
+    }
+
+    pub fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    pub fn as_s(self) -> u64 {
+        self.0 / 1000
+    }
+
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self::from_ms(self.0.saturating_add(ms))
+    }
+
+    pub fn minus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+
+    /// Milliseconds from `earlier` to here; 0 if `earlier` is not earlier.
+    pub fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = i64::try_from(self.0).map_err(|_| fmt::Error)?;
+        let moment = jiff::Timestamp::from_millisecond(ms).map_err(|_| fmt::Error)?;
+        write!(f, "{moment:.3}")
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("expected an RFC 3339 time"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_written_in_utc_with_three_decimals() {
+        assert_eq!(Timestamp::from_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
+        let other_zone = Timestamp::parse("2026-11-24T10:00:00.1239+07:00").unwrap();
+        assert_eq!(other_zone.to_string(), "2026-11-24T03:00:00.123Z");
+        assert_eq!(Timestamp::from_ms(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_date_or_a_time_before_1970_is_refused() {
+        assert_eq!(Timestamp::parse("2026-11-24"), None);
+        assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
+    }
+}

@@ -1,0 +1,219 @@
+//! Reading what clients send: bodies with a size, a time and a media type, JSON that names its faults, and query
+//! parameters of which none is unknown.
+
+use super::problem::{Problem, Slug};
+use crate::domain::Violation;
+use crate::domain::strict::Object;
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::de::{Deserialize, DeserializeOwned};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// A body must be there after this long.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+pub const CHECK_BYTES_MAX: usize = 16 * 1024;
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Flags, parties, clients: people's work.
+pub const WORK_BYTES_MAX: usize = 64 * 1024;
+
+/// The bytes of a JSON body of at most `MAX` bytes; an absent body is no bytes.
+pub struct Json<const MAX: usize>(pub Bytes);
+
+impl<const MAX: usize> FromRequest for Json<MAX> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let accepted = accept_head(request, MAX, "application/json");
+        let payload = payload.take();
+        Box::pin(async move {
+            accepted?;
+            Ok(Self(read(payload, MAX).await?))
+        })
+    }
+}
+
+impl<const MAX: usize> Json<MAX> {
+    /// Reads the body as `T`, which must refuse unknown fields; every fault names where it is.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        match serde_json::from_slice::<Object<T>>(&self.0) {
+            Ok(Object(value)) => Ok(value),
+            Err(_) => Err(explain::<Object<T>>(&self.0)),
+        }
+    }
+
+    /// As `parse`, for a body that may be absent.
+    pub fn parse_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.0.is_empty() { Ok(T::default()) } else { self.parse() }
+    }
+}
+
+/// The bytes of an RFC 6749 form.
+pub struct Form(pub Bytes);
+
+impl FromRequest for Form {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let accepted = accept_head(request, CHECK_BYTES_MAX, "application/x-www-form-urlencoded");
+        let payload = payload.take();
+        Box::pin(async move {
+            accepted?;
+            Ok(Self(read(payload, CHECK_BYTES_MAX).await?))
+        })
+    }
+}
+
+/// Refuses by the head alone what the head can tell.
+fn accept_head(request: &HttpRequest, bytes_max: usize, media_type: &'static str) -> Result<(), Problem> {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let bodyless = length.is_none_or(|length| length == "0")
+        && !request.headers().contains_key(header::TRANSFER_ENCODING)
+        && request.version() != actix_web::http::Version::HTTP_2;
+    if length
+        .and_then(|length| length.parse::<u64>().ok())
+        .is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes_max))
+    {
+        return Err(too_large(bytes_max));
+    }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
+    }
+    let given = request.content_type();
+    if given.eq_ignore_ascii_case(media_type) || (bodyless && given.is_empty()) {
+        return Ok(());
+    }
+    if given.is_empty() && request.version() == actix_web::http::Version::HTTP_2 && length.is_none() {
+        return Ok(());
+    }
+    Err(Problem::new(Slug::UnsupportedMediaType, format!("Send it as {media_type}.")))
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(Slug::PayloadTooLarge, format!("At most {bytes_max} bytes are taken here."))
+}
+
+async fn read(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
+    let reading = collect(payload, bytes_max);
+    match tokio::time::timeout(BODY_TIME_MAX, reading).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")),
+    }
+}
+
+async fn collect(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
+    use actix_web::rt::pin;
+    pin!(payload);
+    let mut whole: Option<Bytes> = None;
+    let mut gathered = BytesMut::new();
+    loop {
+        let next = poll_fn(|context| futures_core::Stream::poll_next(payload.as_mut(), context)).await;
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|_| Problem::new(Slug::InvalidRequest, "The body broke off."))?;
+        if gathered.len() + whole.as_ref().map_or(0, Bytes::len) + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        match whole.take() {
+            None if gathered.is_empty() => whole = Some(chunk),
+            first => {
+                gathered.extend_from_slice(&first.unwrap_or_default());
+                gathered.extend_from_slice(&chunk);
+            }
+        }
+    }
+    Ok(whole.unwrap_or_else(|| gathered.freeze()))
+}
+
+/// Reads the body once more, slowly, to tell where the fault is. No value is repeated: it may be a person's.
+fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(error) => error,
+        Ok(_) => return Problem::violation("", "expected one JSON value and nothing after it"),
+    };
+    let mut pointer = pointer_of(error.path());
+    let inner = error.inner();
+    if !inner.is_data() {
+        return Problem::violation("", format!("not JSON: line {}, column {}", inner.line(), inner.column()));
+    }
+    let text = inner.to_string();
+    let quoted = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
+    let (field, reason) = if let Some(field) = quoted("missing field `") {
+        (Some(field), "is missing".to_owned())
+    } else if let Some(field) = quoted("unknown field `") {
+        (Some(field), "is not a field here".to_owned())
+    } else if let Some(field) = quoted("duplicate field `") {
+        (Some(field), "is given twice".to_owned())
+    } else if let Some((_, expected)) = text.rsplit_once("expected ") {
+        (None, format!("expected {}", expected.split(" at line").next().unwrap_or(expected)))
+    } else {
+        (None, "is not valid".to_owned())
+    };
+    if let Some(field) = field {
+        let last = format!("/{}", escape(field));
+        if !pointer.ends_with(&last) {
+            pointer.push_str(&last);
+        }
+    }
+    Problem::violations(Slug::InvalidRequest, vec![Violation { pointer, reason }])
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", escape(key)),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+/// RFC 6901.
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The query parameters of a request whose names were checked before.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Refuses a parameter that is unknown here or given twice.
+    pub fn parse(text: &str, known: &[&str]) -> Result<Self, Problem> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if !known.contains(&name.as_ref()) {
+                return Err(Problem::violation(format!("/{}", escape(&name)), "is not a query parameter here"));
+            }
+            if pairs.iter().any(|(earlier, _)| *earlier == name) {
+                return Err(Problem::violation(format!("/{}", escape(&name)), "is given twice"));
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(pairs))
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that `read` must accept.
+    pub fn value<T>(&self, name: &str, reason: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+        let text = self.text(name);
+        text.map(|text| read(text).ok_or_else(|| Problem::violation(format!("/{name}"), reason))).transpose()
+    }
+
+    /// `limit` of every list.
+    pub fn limit(&self) -> Result<u32, Problem> {
+        let read = |text: &str| text.parse().ok().filter(|limit| (1..=LIST_ROWS_MAX).contains(limit));
+        Ok(self.value("limit", "expected a number from 1 to 200", read)?.unwrap_or(LIST_ROWS_DEFAULT))
+    }
+}
+
+const LIST_ROWS_MAX: u32 = 200;
+const LIST_ROWS_DEFAULT: u32 = 50;

@@ -1,0 +1,136 @@
+//! What surrounds every request: its id, its time, the number of requests at once, the headers of every answer, the
+//! shape of every problem, and what is counted. It knows nothing of what a request is about.
+
+use super::problem::{Problem, Slug};
+use crate::auth::Taken;
+use crate::clock::Stopwatch;
+use crate::domain::{RequestId, Timestamp};
+use crate::entropy;
+use crate::registry::Registry;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest, web};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// A request is answered after this long, whatever it waits for.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How many requests are being worked on, and how many may be.
+pub struct InFlight {
+    count: AtomicUsize,
+    max: usize,
+}
+
+impl InFlight {
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { count: AtomicUsize::new(0), max })
+    }
+
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<Entered> {
+        let entered = Entered(Arc::clone(self));
+        (self.count.fetch_add(1, Ordering::AcqRel) < self.max).then_some(entered)
+    }
+}
+
+struct Entered(Arc<InFlight>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What the edge knows of a request.
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    pub request_id: RequestId,
+    pub at: Timestamp,
+}
+
+pub fn arrival(request: &HttpRequest) -> Result<Arrival, Problem> {
+    let arrival = request.extensions().get::<Arrival>().copied();
+    arrival.ok_or_else(|| Problem::from(crate::registry::Error::Internal("a request without an edge".to_owned())))
+}
+
+/// Leaves what a quota has left for the answer's headers.
+pub fn show_quota(request: &HttpRequest, taken: Taken) {
+    request.extensions_mut().insert(taken);
+}
+
+pub async fn surround(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let watch = Stopwatch::start();
+    let registry = request.app_data::<web::Data<Registry>>().cloned();
+    let in_flight = request.app_data::<web::Data<Arc<InFlight>>>().cloned();
+    let (Some(registry), Some(in_flight)) = (registry, in_flight) else {
+        return Err(Problem::new(Slug::Internal, "The server is not set up.").into());
+    };
+    let at = registry.now();
+    let random = entropy::bytes16().map_err(|_| Problem::new(Slug::Internal, "No randomness."))?;
+    let request_id = RequestId::mint(at, random);
+    let Some(_entered) = in_flight.enter() else {
+        metrics::counter!(super::measures::PROBLEMS, "problem" => Slug::Unavailable.as_str()).increment(1);
+        return Err(Problem::new(Slug::Unavailable, "Too many requests at once.").of_request(request_id).into());
+    };
+    request.extensions_mut().insert(Arrival { request_id, at });
+    let response = match tokio::time::timeout(REQUEST_TIME_MAX, next.call(request)).await {
+        Ok(answered) => answered?.map_into_boxed_body(),
+        Err(_) => {
+            metrics::counter!(super::measures::PROBLEMS, "problem" => Slug::Unavailable.as_str()).increment(1);
+            return Err(Problem::new(Slug::Unavailable, "It took too long.").of_request(request_id).into());
+        }
+    };
+    let mut response = with_problem_rendered(response, request_id);
+    let taken = response.request().extensions().get::<Taken>().copied();
+    put_headers(response.headers_mut(), request_id, taken);
+    metrics::histogram!(super::measures::REQUEST_SECONDS).record(watch.elapsed().as_secs_f64());
+    Ok(response)
+}
+
+fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: RequestId) -> ServiceResponse<BoxBody> {
+    let Some(error) = response.response().error() else { return response };
+    let other;
+    let problem = match error.as_error::<Problem>() {
+        Some(problem) => problem,
+        None => {
+            other = Problem::new(Slug::InvalidRequest, "The request could not be read.");
+            &other
+        }
+    };
+    metrics::counter!(super::measures::PROBLEMS, "problem" => problem.slug.as_str()).increment(1);
+    if let Some(inside) = problem.inside() {
+        tracing::error!(%request_id, inside, "request failed");
+    }
+    let rendered = problem.respond(Some(request_id));
+    response.into_response(rendered)
+}
+
+fn put_headers(headers: &mut HeaderMap, request_id: RequestId, taken: Option<Taken>) {
+    put(headers, REQUEST_ID, &request_id.to_string());
+    if let Some(taken) = taken {
+        let policy = taken.policy.as_str();
+        let (quota, window_s) = (taken.quota.quota, taken.quota.window_s);
+        put(headers, RATE_LIMIT_POLICY, &format!("\"{policy}\";q={quota};w={window_s}"));
+        put(headers, RATE_LIMIT, &format!("\"{policy}\";r={};t={}", taken.remaining, taken.reset_s));
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

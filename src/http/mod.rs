@@ -1,0 +1,159 @@
+//! The URL table. A handler extracts, parses, calls the registry once and renders.
+
+pub mod edge;
+pub mod measures;
+pub mod ops;
+
+mod body;
+mod caller;
+mod checks;
+mod clients;
+mod flags;
+mod parties;
+mod problem;
+mod tokens;
+
+pub use caller::VerifiedTokens;
+pub use problem::{Problem, Slug};
+
+use crate::domain::{Subject, SubjectInput};
+use crate::registry::{Answered, Registry};
+use actix_web::http::{Method, header};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, Route};
+
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(at("/v1/checks").post(checks::create).done())
+        .service(at("/v1/checks/batch").post(checks::create_batch).done())
+        .service(at("/v1/checks/{id}").get(checks::read).done())
+        .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
+        .service(at("/v1/flags/{id}").get(flags::read).done())
+        .service(at("/v1/flags/{id}/approve").post(flags::approve).done())
+        .service(at("/v1/flags/{id}/reject").post(flags::reject).done())
+        .service(at("/v1/flags/{id}/lift").post(flags::lift).done())
+        .service(at("/v1/institutions").get(ops::institutions).done())
+        .service(at("/v1/parties").post(parties::create).get(parties::list).done())
+        .service(at("/v1/parties/{id}").get(parties::read).done())
+        .service(at("/v1/parties/{id}/disable").post(parties::disable).done())
+        .service(at("/v1/parties/{id}/enable").post(parties::enable).done())
+        .service(at("/v1/clients").post(clients::create).get(clients::list).done())
+        .service(at("/v1/clients/{id}").get(clients::read).done())
+        .service(at("/v1/clients/{id}/rotate").post(clients::rotate).done())
+        .service(at("/v1/clients/{id}/disable").post(clients::disable).done())
+        .service(at("/v1/clients/{id}/enable").post(clients::enable).done())
+        .service(at("/oauth2/token").post(tokens::grant).done())
+        .service(at("/.well-known/jwks.json").get(tokens::keys).done())
+        .service(at("/.well-known/oauth-authorization-server").get(tokens::metadata).done())
+        .service(at("/livez").get(ops::livez).done())
+        .service(at("/readyz").get(ops::readyz).done())
+        .service(at("/openapi.yaml").get(ops::contract).done())
+        .default_service(web::to(nowhere));
+}
+
+/// The query parameters that a URL knows; the others know none.
+fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
+    match pattern {
+        Some("/v1/flags") => &["state", "limit", "cursor"],
+        Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
+        _ => &[],
+    }
+}
+
+async fn nowhere() -> Problem {
+    Problem::new(Slug::NotFound, "No resource has this URL.")
+}
+
+/// A row of the table: a URL, and what its methods do; every other method is a 405 that names them.
+struct Row {
+    resource: Resource,
+    allow: Vec<&'static str>,
+}
+
+fn at(path: &'static str) -> Row {
+    Row { resource: web::resource(path), allow: Vec::new() }
+}
+
+impl Row {
+    fn get<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.method(Method::GET, "GET", web::get().to(handler))
+    }
+
+    fn post<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.method(Method::POST, "POST", web::post().to(handler))
+    }
+
+    fn method(mut self, _: Method, name: &'static str, route: Route) -> Self {
+        self.allow.push(name);
+        Self { resource: self.resource.route(route), allow: self.allow }
+    }
+
+    fn done(self) -> Resource {
+        let allow = self.allow.join(", ");
+        self.resource.default_service(web::to(move || {
+            let allow = allow.clone();
+            async move { Problem::new(Slug::MethodNotAllowed, "See Allow.").with(header::ALLOW, allow) }
+        }))
+    }
+}
+
+impl Responder for Problem {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::from_error(self)
+    }
+}
+
+/// An answer with the place of its entry.
+fn rendered(mut response: HttpResponseBuilder, answered: Answered) -> HttpResponse {
+    response
+        .content_type("application/json")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(("Log-Entry", answered.position.to_string()));
+    if let Some(etag) = answered.etag {
+        response.insert_header((header::ETAG, etag));
+    }
+    if let Some(location) = answered.location {
+        response.insert_header((header::LOCATION, location));
+    }
+    response.body(answered.body)
+}
+
+/// The version that an If-Match header names.
+fn if_match(request: &HttpRequest) -> Result<u32, Problem> {
+    let missing = || Problem::new(Slug::PreconditionRequired, "Send If-Match with the ETag you have read.");
+    let header = request.headers().get(header::IF_MATCH).ok_or_else(missing)?;
+    let version = header.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
+    version.ok_or_else(|| Problem::new(Slug::StaleVersion, "If-Match takes one ETag, as it was given."))
+}
+
+/// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.
+fn text(given: String, pointer: &'static str, chars_max: usize) -> Result<String, Problem> {
+    let fits = (1..=chars_max).contains(&given.chars().count()) && !given.chars().any(char::is_control);
+    if fits {
+        Ok(given)
+    } else {
+        Err(Problem::violation(pointer, format!("expected 1 to {chars_max} characters and no control characters")))
+    }
+}
+
+fn read_subject(input: &SubjectInput<'_>, pointer: &str, registry: &Registry) -> Result<Subject, Problem> {
+    use crate::domain::Fault;
+    Subject::parse(input, &registry.directory()).map_err(|error| {
+        let slug = match error.fault {
+            Fault::Shape => Slug::InvalidRequest,
+            Fault::Value => Slug::InvalidSubject,
+        };
+        Problem::violations(slug, vec![error.violation.under(pointer)])
+    })
+}

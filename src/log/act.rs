@@ -1,0 +1,89 @@
+//! The kinds of acts that leave an entry in the log. Their codes are part of the entry's form and never change.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    Check,
+    CheckRead,
+    FlagRaise,
+    FlagApprove,
+    FlagReject,
+    FlagLift,
+    FlagRead,
+    FlagList,
+    FlagImport,
+    PartyCreate,
+    PartyDisable,
+    PartyEnable,
+    PartyList,
+    ClientCreate,
+    ClientRotate,
+    ClientDisable,
+    ClientEnable,
+    ClientList,
+    TokenIssue,
+    Refused,
+}
+
+impl Act {
+    /// The code is the place in this list, from 1: it grows at the end and is never reordered.
+    pub const ALL: [Self; 20] = [
+        Self::Check,
+        Self::CheckRead,
+        Self::FlagRaise,
+        Self::FlagApprove,
+        Self::FlagReject,
+        Self::FlagLift,
+        Self::FlagRead,
+        Self::FlagList,
+        Self::FlagImport,
+        Self::PartyCreate,
+        Self::PartyDisable,
+        Self::PartyEnable,
+        Self::PartyList,
+        Self::ClientCreate,
+        Self::ClientRotate,
+        Self::ClientDisable,
+        Self::ClientEnable,
+        Self::ClientList,
+        Self::TokenIssue,
+        Self::Refused,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::CheckRead => "check.read",
+            Self::FlagRaise => "flag.raise",
+            Self::FlagApprove => "flag.approve",
+            Self::FlagReject => "flag.reject",
+            Self::FlagLift => "flag.lift",
+            Self::FlagRead => "flag.read",
+            Self::FlagList => "flag.list",
+            Self::FlagImport => "flag.import",
+            Self::PartyCreate => "party.create",
+            Self::PartyDisable => "party.disable",
+            Self::PartyEnable => "party.enable",
+            Self::PartyList => "party.list",
+            Self::ClientCreate => "client.create",
+            Self::ClientRotate => "client.rotate",
+            Self::ClientDisable => "client.disable",
+            Self::ClientEnable => "client.enable",
+            Self::ClientList => "client.list",
+            Self::TokenIssue => "token.issue",
+            Self::Refused => "refused",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.as_str() == text)
+    }
+
+    pub fn code(self) -> Option<u8> {
+        let place = Self::ALL.iter().position(|act| *act == self)?;
+        u8::try_from(place).ok()?.checked_add(1)
+    }
+
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code.checked_sub(1)?)).copied()
+    }
+}

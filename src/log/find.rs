@@ -1,0 +1,55 @@
+//! Finds one entry by the millisecond it was made in. Latest times never decrease from batch to batch, so a binary
+//! search finds where to begin, and the declared skew tells where to end.
+
+use super::{Entry, SKEW_MS_MAX, entries_of};
+use crate::domain::Timestamp;
+use crate::store::{self, Connection, StoreError};
+
+const BATCHES_AT_ONCE: u32 = 64;
+
+/// The first entry made at `at` that `is_it` accepts, with its index.
+pub fn find(
+    connection: &mut dyn Connection,
+    node: &str,
+    at: Timestamp,
+    is_it: impl Fn(&Entry) -> bool,
+) -> Result<Option<(u64, Entry)>, StoreError> {
+    let mut next = first_candidate(connection, node, at)?;
+    loop {
+        let (mut found, mut read, mut done) = (None, 0_u32, false);
+        store::log::stream(connection, node, next, BATCHES_AT_ONCE, &mut |batch| {
+            read += 1;
+            next = batch.first_index + batch.size;
+            if found.is_some() || done {
+                return Ok(());
+            }
+            for (index, bytes) in (batch.first_index..).zip(entries_of(&batch.entries)) {
+                let entry = bytes.and_then(Entry::decode).ok_or(StoreError::Corrupt("an entry that cannot be read"))?;
+                if entry.at == at && is_it(&entry) {
+                    found = Some((index, entry));
+                    break;
+                }
+            }
+            done = batch.at_max > at.plus_ms(SKEW_MS_MAX);
+            Ok(())
+        })?;
+        if found.is_some() || done || read < BATCHES_AT_ONCE {
+            return Ok(found);
+        }
+    }
+}
+
+/// The first index of the first batch up to whose end the log has reached `at`.
+fn first_candidate(connection: &mut dyn Connection, node: &str, at: Timestamp) -> Result<u64, StoreError> {
+    let (mut low, (mut high, _)) = (0, store::log::end(connection, node)?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let Some((first_index, size, at_max)) = store::log::batch_at(connection, node, middle)? else { break };
+        if at_max < at {
+            low = first_index + size;
+        } else {
+            high = first_index;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,18 @@
+//! The access log, and the only door to a write: `Log::submit`. When `Pending::durable` returns `Ok` the entry, and the change that came
+//! with it, are on stable storage.
+
+mod act;
+mod entry;
+mod find;
+mod measures;
+mod writer;
+
+pub use act::Act;
+pub use entry::{Entry, EntrySubject, EntryTooLarge, FlagVersion, Resource, entries_of, leaf_hash};
+pub use find::find;
+pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
+pub use writer::{AppendError, End, Limits, Log, Pending, Publish, Record, Refusal};
+
+/// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
+/// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.
+pub const SKEW_MS_MAX: u64 = 10_000;

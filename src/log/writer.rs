@@ -1,0 +1,387 @@
+//! The one writer of a node's log: a thread that drains a bounded queue and commits what it finds as one batch. The disk
+//! is the clock: while one batch is being written the next one gathers. It never answers before the commit, never retries
+//! a failed commit, and never lets a record that fails alone take others with it.
+
+use super::{Entry, EntryTooLarge, SKEW_MS_MAX, measures};
+use crate::clock::Stopwatch;
+use crate::domain::{Change, KeptAnswer, LogPosition, Timestamp};
+use crate::store::{self, Connection, Store, StoreError, log::LogBatch};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use tokio::sync::{oneshot, watch};
+
+/// One audited act, on its way into the log.
+pub struct Record(Kind);
+
+enum Kind {
+    /// Nothing changes: the bytes are made by the caller, since the writer has the least time of all.
+    Reading { bundle: Vec<u8>, at: Timestamp },
+    /// The writer numbers the change and completes the entry.
+    Changing(Box<Changing>),
+}
+
+struct Changing {
+    entry: Entry,
+    change: Change,
+    keep: Option<KeptAnswer>,
+}
+
+impl Record {
+    pub fn reading(entry: &Entry) -> Result<Self, EntryTooLarge> {
+        let mut bundle = Vec::with_capacity(256);
+        entry.encode(&mut bundle)?;
+        Ok(Self(Kind::Reading { bundle, at: entry.at }))
+    }
+
+    pub fn changing(entry: Entry, change: Change, keep: Option<KeptAnswer>) -> Self {
+        Self(Kind::Changing(Box::new(Changing { entry, change, keep })))
+    }
+
+    fn at(&self) -> Timestamp {
+        match &self.0 {
+            Kind::Reading { at, .. } => *at,
+            Kind::Changing(changing) => changing.entry.at,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the queue of the log is full")]
+    QueueFull,
+    #[error("the log is closed")]
+    Closed,
+    #[error("the commit failed")]
+    CommitFailed,
+    #[error("the record waited too long")]
+    TooLate,
+    #[error("the entry is too large")]
+    TooLarge,
+    #[error("the change was refused")]
+    Refused(Refusal),
+}
+
+/// Why a change was not made, though the log is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What it replaces is not there in that version, or what it makes is there already.
+    Precondition,
+    /// The client used this Idempotency-Key before.
+    KeyUsed,
+}
+
+/// Who is told of changes once they are durable, in order, before anybody is answered.
+pub trait Publish: Send {
+    fn publish(&mut self, changes: &[(u64, Change)]);
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub queue_records_max: usize,
+    pub batch_records_max: usize,
+}
+
+struct Waiting {
+    record: Record,
+    answer: oneshot::Sender<Result<LogPosition, AppendError>>,
+}
+
+/// A record that the writer has accepted. Dropping it loses the answer, not the record.
+pub struct Pending(oneshot::Receiver<Result<LogPosition, AppendError>>);
+
+impl Pending {
+    /// Where the record stands, once it is on stable storage.
+    pub async fn durable(self) -> Result<LogPosition, AppendError> {
+        self.0.await.unwrap_or(Err(AppendError::Closed))
+    }
+}
+
+enum Message {
+    Append(Waiting),
+    /// Commit what is queued, then end.
+    Close,
+}
+
+/// The door to the log of one node.
+pub struct Log {
+    queue: SyncSender<Message>,
+    depth: Arc<AtomicUsize>,
+    closing: AtomicBool,
+    end: watch::Receiver<End>,
+}
+
+/// How the writer's thread stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Running,
+    /// It was closed, and everything it accepted is committed.
+    Clean,
+    /// A commit failed. Nothing may be appended any more; the process must end and start anew.
+    Failed,
+}
+
+impl Log {
+    /// Starts the writer of `node` where its log in the store ends.
+    pub fn start(
+        store: &dyn Store,
+        node: Arc<str>,
+        limits: Limits,
+        publish: Box<dyn Publish>,
+    ) -> Result<Self, StoreError> {
+        let mut connection = store.writer()?;
+        let (next_index, latest) = store::log::end(connection.as_mut(), &node)?;
+        let (queue, messages) = sync_channel(limits.queue_records_max);
+        let (ended, end) = watch::channel(End::Running);
+        let depth = Arc::new(AtomicUsize::new(0));
+        let writer =
+            Writer { connection, node, next_index, latest, limits, publish, messages, depth: Arc::clone(&depth) };
+        std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || {
+                let guard = FailedUnlessTold(ended);
+                let end = writer.run();
+                guard.tell(end);
+            })
+            .map_err(|error| StoreError::Engine(error.to_string()))?;
+        Ok(Self { queue, depth, closing: AtomicBool::new(false), end })
+    }
+
+    /// Hands a record to the writer. A full queue is refused at once.
+    pub fn submit(&self, record: Record) -> Result<Pending, AppendError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.depth.fetch_add(1, Ordering::Relaxed);
+        match self.queue.try_send(Message::Append(Waiting { record, answer })) {
+            Ok(()) => Ok(Pending(answered)),
+            Err(refused) => {
+                self.depth.fetch_sub(1, Ordering::Relaxed);
+                Err(match refused {
+                    TrySendError::Full(_) => AppendError::QueueFull,
+                    TrySendError::Disconnected(_) => AppendError::Closed,
+                })
+            }
+        }
+    }
+
+    /// Records accepted and not yet taken up by the writer.
+    pub fn depth(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// How the writer stands, to be watched.
+    pub fn end(&self) -> watch::Receiver<End> {
+        self.end.clone()
+    }
+
+    /// Refuses new records, commits those accepted, and returns how the writer ended.
+    pub async fn close(&self) -> End {
+        self.closing.store(true, Ordering::Release);
+        let mut end = self.end();
+        let mut message = Message::Close;
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
+            message = back;
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        match end.wait_for(|end| *end != End::Running).await {
+            Ok(end) => *end,
+            Err(_) => End::Failed,
+        }
+    }
+}
+
+/// A writer that panics has failed; nobody may wait for it for ever.
+struct FailedUnlessTold(watch::Sender<End>);
+
+impl FailedUnlessTold {
+    fn tell(self, end: End) {
+        self.0.send_replace(end);
+    }
+}
+
+impl Drop for FailedUnlessTold {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|end| {
+            let running = *end == End::Running;
+            if running {
+                *end = End::Failed;
+            }
+            running
+        });
+    }
+}
+
+struct Writer {
+    connection: Box<dyn Connection + Send>,
+    node: Arc<str>,
+    next_index: u64,
+    /// Latest time of an entry in the log.
+    latest: Timestamp,
+    limits: Limits,
+    publish: Box<dyn Publish>,
+    messages: Receiver<Message>,
+    depth: Arc<AtomicUsize>,
+}
+
+/// What a committed batch leads to.
+struct Outcome {
+    results: Vec<Result<LogPosition, AppendError>>,
+    changes: Vec<(u64, Change)>,
+}
+
+impl Writer {
+    fn run(mut self) -> End {
+        loop {
+            let (batch, closed) = self.next_batch();
+            if !batch.is_empty() && self.write(batch).is_err() {
+                return End::Failed;
+            }
+            if closed {
+                return End::Clean;
+            }
+        }
+    }
+
+    /// Waits for a record and takes all that are there, up to a batch. The flag tells that nothing will follow.
+    fn next_batch(&mut self) -> (Vec<Waiting>, bool) {
+        let mut batch = Vec::new();
+        let mut next = self.messages.recv().ok();
+        let closed = loop {
+            match next {
+                None => break true,
+                Some(Message::Append(waiting)) => batch.push(waiting),
+                Some(Message::Close) => {
+                    batch.extend(self.messages.try_iter().filter_map(|message| match message {
+                        Message::Append(waiting) => Some(waiting),
+                        Message::Close => None,
+                    }));
+                    break true;
+                }
+            }
+            if batch.len() >= self.limits.batch_records_max {
+                break false;
+            }
+            next = match self.messages.try_recv() {
+                Ok(message) => Some(message),
+                Err(TryRecvError::Empty) => break false,
+                Err(TryRecvError::Disconnected) => None,
+            };
+        };
+        self.depth.fetch_sub(batch.len(), Ordering::Relaxed);
+        (batch, closed)
+    }
+
+    /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end.
+    fn write(&mut self, batch: Vec<Waiting>) -> Result<(), StoreError> {
+        let started = Stopwatch::start();
+        let (records, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|waiting| (waiting.record, waiting.answer)).unzip();
+        let size = records.len();
+        match self.commit(records) {
+            Ok(outcome) => {
+                measures::committed(size, started.elapsed());
+                self.publish.publish(&outcome.changes);
+                for (answer, result) in answers.into_iter().zip(outcome.results) {
+                    // Who gave up waiting has lost the answer, not the entry.
+                    drop(answer.send(result));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, records = size, "commit failed; the log takes no more");
+                for answer in answers {
+                    drop(answer.send(Err(AppendError::CommitFailed)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&mut self, records: Vec<Record>) -> Result<Outcome, StoreError> {
+        self.connection.begin()?;
+        let mut batch = LogBatch {
+            first_index: self.next_index,
+            size: 0,
+            at_min: Timestamp::from_ms(u64::MAX),
+            at_max: self.latest,
+            entries: Vec::new(),
+        };
+        let mut changes = Vec::new();
+        let mut results = Vec::with_capacity(records.len());
+        for record in records {
+            let at = record.at();
+            let written = self.write_record(record, &mut batch, &mut changes)?;
+            if written.is_ok() {
+                batch.size += 1;
+                batch.at_min = batch.at_min.min(at);
+                batch.at_max = batch.at_max.max(at);
+            }
+            results.push(written);
+        }
+        if batch.size == 0 {
+            self.connection.rollback()?;
+            return Ok(Outcome { results, changes });
+        }
+        store::log::append(self.connection.as_mut(), &self.node, &batch)?;
+        self.connection.commit()?;
+        self.next_index += batch.size;
+        self.latest = batch.at_max;
+        Ok(Outcome { results, changes })
+    }
+
+    /// Adds one record to the open transaction. The outer error ends the batch, the inner one only this record.
+    fn write_record(
+        &mut self,
+        record: Record,
+        batch: &mut LogBatch,
+        changes: &mut Vec<(u64, Change)>,
+    ) -> Result<Result<LogPosition, AppendError>, StoreError> {
+        let position = LogPosition { node: Arc::clone(&self.node), index: batch.first_index + batch.size };
+        if record.at().ms_since(Timestamp::EPOCH) + SKEW_MS_MAX < batch.at_max.ms_since(Timestamp::EPOCH) {
+            return Ok(Err(AppendError::TooLate));
+        }
+        match record.0 {
+            Kind::Reading { bundle, .. } => {
+                batch.entries.extend_from_slice(&bundle);
+                Ok(Ok(position))
+            }
+            Kind::Changing(changing) => {
+                self.connection.begin_part()?;
+                let written = self.write_change(*changing, &position, batch, changes)?;
+                match written {
+                    Ok(()) => self.connection.keep_part()?,
+                    Err(_) => self.connection.undo_part()?,
+                }
+                Ok(written.map(|()| position))
+            }
+        }
+    }
+
+    fn write_change(
+        &mut self,
+        changing: Changing,
+        position: &LogPosition,
+        batch: &mut LogBatch,
+        changes: &mut Vec<(u64, Change)>,
+    ) -> Result<Result<(), AppendError>, StoreError> {
+        let Changing { mut entry, change, keep } = changing;
+        let connection = self.connection.as_mut();
+        if let Some(answer) = &keep
+            && !store::answers::insert(connection, answer, position)?
+        {
+            return Ok(Err(AppendError::Refused(Refusal::KeyUsed)));
+        }
+        let number = store::changes::next_number(connection)?;
+        if !store::changes::apply(connection, &change, number, entry.at, position)? {
+            return Ok(Err(AppendError::Refused(Refusal::Precondition)));
+        }
+        entry.list_version = number;
+        if entry.encode(&mut batch.entries).is_err() {
+            return Ok(Err(AppendError::TooLarge));
+        }
+        changes.push((number, change));
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,233 @@
+//! The use cases, one method each. Each answer that tells something of the registry is made here, whole, so that its
+//! digest goes into the entry, and returns only after the entry is durable.
+
+mod checks;
+mod clients;
+mod error;
+mod flags;
+mod idempotency;
+mod parties;
+mod refusals;
+mod seeds;
+mod tokens;
+
+pub use checks::Checked;
+pub use clients::{NewClient, Rotation};
+pub use error::Error;
+pub use flags::FlagFilter;
+pub use idempotency::IdempotencyKey;
+pub use parties::NewParty;
+pub use seeds::Seed;
+pub use tokens::{Granted, Proof, TokenError};
+
+use crate::auth::{Access, Authority, ClientState, DefaultQuotas};
+use crate::clock::Clock;
+use crate::domain::party::ClientId;
+use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHasher, Timestamp};
+use crate::entropy;
+use crate::index::Index;
+use crate::log::{Act, Entry, Limits, Log, Publish, Record};
+use crate::store::{Connection, Store, StoreError};
+use arc_swap::ArcSwap;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// One authenticated request: who, when (taken once, on arrival) and under which id.
+#[derive(Clone)]
+pub struct Call {
+    pub request_id: RequestId,
+    pub at: Timestamp,
+    pub actor: Actor,
+}
+
+/// An answer whose entry is durable.
+pub struct Answered {
+    pub body: Vec<u8>,
+    pub position: LogPosition,
+    pub etag: Option<String>,
+    pub location: Option<String>,
+}
+
+/// What a registry is opened with.
+pub struct Settings {
+    pub node: Arc<str>,
+    pub log: Limits,
+    pub quotas: DefaultQuotas,
+    /// Threads that load the index.
+    pub threads: usize,
+}
+
+pub struct Registry {
+    store: Arc<dyn Store>,
+    log: Log,
+    index: Arc<Index>,
+    access: Arc<Access>,
+    authority: Authority,
+    clock: Arc<dyn Clock>,
+    directory: ArcSwap<Directory>,
+    refusals: refusals::Refusals,
+    node: Arc<str>,
+}
+
+impl Registry {
+    /// Loads the index and starts the log's writer.
+    pub fn open(
+        store: Arc<dyn Store>,
+        hasher: SubjectHasher,
+        authority: Authority,
+        directory: Directory,
+        clock: Arc<dyn Clock>,
+        settings: &Settings,
+    ) -> Result<Self, StoreError> {
+        let index = Arc::new(Index::load(store.as_ref(), hasher, settings.threads)?);
+        let access = Arc::new(Access::load(store.as_ref(), settings.quotas)?);
+        let publisher = Publisher { index: Arc::clone(&index), access: Arc::clone(&access) };
+        let node = Arc::clone(&settings.node);
+        let log = Log::start(store.as_ref(), Arc::clone(&node), settings.log, Box::new(publisher))?;
+        Ok(Self {
+            store,
+            log,
+            index,
+            access,
+            authority,
+            clock,
+            directory: ArcSwap::from_pointee(directory),
+            refusals: refusals::Refusals::default(),
+            node,
+        })
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// A client in its version in force.
+    pub fn client(&self, id: &ClientId) -> Option<Arc<ClientState>> {
+        self.access.client(id)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The bank directory and the wallet providers in force.
+    pub fn directory(&self) -> arc_swap::Guard<Arc<Directory>> {
+        self.directory.load()
+    }
+
+    pub fn replace_directory(&self, directory: Directory) {
+        self.directory.store(Arc::new(directory));
+    }
+
+    /// Reads the store on a thread where waiting harms nobody.
+    async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        let found = tokio::task::spawn_blocking(move || store.find(work)).await;
+        found.map_err(|_| Error::Internal("a reader stopped".to_owned()))?.map_err(Error::from)
+    }
+
+    /// Logs an act that changes nothing and returns its answer.
+    async fn answer_reading(&self, mut entry: Entry, body: Vec<u8>) -> Result<Answered, Error> {
+        entry.answer_digest = Some(digest(&body));
+        let position = self.log_reading(&entry).await?;
+        Ok(Answered { body, position, etag: None, location: None })
+    }
+
+    async fn log_reading(&self, entry: &Entry) -> Result<LogPosition, Error> {
+        Ok(self.log.submit(Record::reading(entry)?)?.durable().await?)
+    }
+
+    /// Commits a change with its entry and returns its answer.
+    async fn answer_changing(
+        &self,
+        mut entry: Entry,
+        change: Change,
+        body: Vec<u8>,
+        etag: String,
+    ) -> Result<Answered, Error> {
+        entry.answer_digest = Some(digest(&body));
+        let position = self.log.submit(Record::changing(entry, change, None))?.durable().await?;
+        Ok(Answered { body, position, etag: Some(etag), location: None })
+    }
+
+    /// An entry of this call with everything else empty.
+    fn entry(&self, act: Act, call: &Call) -> Entry {
+        Entry {
+            act,
+            at: call.at,
+            request_id: call.request_id,
+            party: call.actor.party.clone(),
+            client: call.actor.client.clone(),
+            operator: None,
+            resource: None,
+            verdict: None,
+            list_version: self.index.list_version(),
+            subjects: Vec::new(),
+            answer_digest: None,
+            reference: None,
+            problem: None,
+            count: 1,
+        }
+    }
+
+    /// Logs that a call was refused for what the caller may not do; it must precede the answer.
+    pub async fn refuse(&self, call: &Call, problem: &str) -> Result<(), Error> {
+        let mut entry = self.entry(Act::Refused, call);
+        entry.problem = Some(problem.to_owned());
+        self.log_reading(&entry).await?;
+        Ok(())
+    }
+
+    /// Counts a call that its quota refused; one entry a client and minute tells of them.
+    pub fn refuse_by_quota(&self, call: &Call) {
+        self.refusals.count(call);
+    }
+
+    /// Logs the refused calls of the minutes that have ended; of all minutes with `Timestamp::from_ms(u64::MAX)`.
+    pub async fn log_refusals(&self, now: Timestamp) -> Result<(), Error> {
+        for (call, count) in self.refusals.take_ended(now) {
+            let mut entry = self.entry(Act::Refused, &Call { at: self.now(), ..call });
+            entry.problem = Some("rate_limited".to_owned());
+            entry.count = count;
+            self.log_reading(&entry).await?;
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of an answer's exact body.
+fn digest(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
+}
+
+fn random_bytes() -> Result<[u8; 16], Error> {
+    entropy::bytes16().map_err(|_| Error::Internal("no randomness".to_owned()))
+}
+
+fn render(body: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(body).map_err(|error| Error::Internal(error.to_string()))
+}
+
+struct Publisher {
+    index: Arc<Index>,
+    access: Arc<Access>,
+}
+
+impl Publish for Publisher {
+    fn publish(&mut self, changes: &[(u64, Change)]) {
+        self.access.publish(changes);
+        self.index.publish(changes);
+    }
+}

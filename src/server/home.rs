@@ -1,0 +1,134 @@
+//! The data directory: its lock, its keys, its database. One process at a time; keys that others can read are refused.
+
+use crate::auth::Authority;
+use crate::auth::key_file::{KeyError, create_private};
+use crate::auth::keys::{KeyRing, SIGNING_KEY_FILE, SigningKey};
+use crate::auth::pepper::Pepper;
+use crate::config::{Config, ConfigError, FILE};
+use crate::domain::banks::BankDirectory;
+use crate::domain::{Directory, SubjectHasher, Timestamp};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{self, Store, StoreError};
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DATABASE_FILE: &str = "registry.db";
+const LOCK_FILE: &str = "lock";
+const KEYS_DIRECTORY: &str = "keys";
+const PEPPER_FILE: &str = "pepper.hex";
+const OWNER_ONLY: u32 = 0o700;
+const CONFIG_HEAD: &str =
+    "# canhbao: what is not here has its default; `canhbao serve --print-config` shows everything.\n";
+
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    #[error("{}: {reason}", path.display())]
+    Path { path: PathBuf, reason: String },
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    #[error("{} has a registry already", .0.display())]
+    Taken(PathBuf),
+    #[error("{} has no registry: make one with `canhbao init {}`", .0.display(), .0.display())]
+    Missing(PathBuf),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the database: {0}")]
+    Store(#[from] StoreError),
+    #[error("tokens: {0}")]
+    Tokens(#[from] crate::auth::IssueError),
+}
+
+/// An opened data directory; the lock lasts as long as this does.
+pub struct Home {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    pub fn exists(path: &Path) -> bool {
+        path.join(FILE).exists()
+    }
+
+    /// Makes the directory with keys, database and configuration. The configuration comes last: it says that all is there.
+    pub fn create(path: &Path, config: &Config, now: Timestamp) -> Result<Self, HomeError> {
+        if Self::exists(path) {
+            return Err(HomeError::Taken(path.to_owned()));
+        }
+        let keys = path.join(KEYS_DIRECTORY);
+        fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(&keys).map_err(|error| failed(&keys, &error))?;
+        let home = Self::locked(path)?;
+        create_private(&keys.join(SIGNING_KEY_FILE), &SigningKey::generate_pem()?)?;
+        create_private(&keys.join(PEPPER_FILE), &Pepper::generate_text()?)?;
+        SqliteStore::create(&path.join(DATABASE_FILE), &config.registry, now)?;
+        create_private(&path.join(FILE), &format!("{CONFIG_HEAD}\n{}", config.to_toml()?))?;
+        Ok(home)
+    }
+
+    pub fn open(path: &Path) -> Result<Self, HomeError> {
+        if !Self::exists(path) {
+            return Err(HomeError::Missing(path.to_owned()));
+        }
+        Self::locked(path)
+    }
+
+    fn locked(path: &Path) -> Result<Self, HomeError> {
+        let file = path.join(LOCK_FILE);
+        let lock = File::options().create(true).truncate(false).write(true).open(&file);
+        let lock = lock.map_err(|error| failed(&file, &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse(path.to_owned())),
+            Err(fs::TryLockError::Error(error)) => Err(failed(&file, &error)),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn authority(&self, url: String, lifetime_s: u32) -> Result<Authority, HomeError> {
+        let keys = KeyRing::load(&self.path.join(KEYS_DIRECTORY))?;
+        Ok(Authority::new(url, keys, lifetime_s)?)
+    }
+
+    pub fn hasher(&self) -> Result<SubjectHasher, HomeError> {
+        let pepper = Pepper::load(&self.path.join(KEYS_DIRECTORY).join(PEPPER_FILE))?;
+        Ok(SubjectHasher::new(pepper.expose()))
+    }
+
+    /// The operator's bank directory, or the compiled-in one.
+    pub fn directory(&self, config: &Config) -> Result<Directory, HomeError> {
+        let built = match &config.bank_directory {
+            None => Directory::built_in().map_err(|error| failed(Path::new("banks.csv"), &error)),
+            Some(file) => {
+                let path = self.path.join(file);
+                let text = fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
+                let banks = BankDirectory::parse(&text).map_err(|error| failed(&path, &error))?;
+                Directory::with_banks(banks).map_err(|error| failed(&path, &error))
+            }
+        };
+        built
+    }
+
+    pub fn store(&self, now: Timestamp) -> Result<Arc<dyn Store>, HomeError> {
+        Ok(Arc::new(SqliteStore::open(&self.path.join(DATABASE_FILE), now)?))
+    }
+
+    /// The time of the last entry in a node's log.
+    pub fn latest_entry(&self, store: &dyn Store, node: &str) -> Result<Timestamp, HomeError> {
+        Ok(store.find(|connection| store::log::end(connection, node))?.1)
+    }
+
+    /// Certificate chain and private key.
+    pub fn tls_files(&self, config: &Config) -> (PathBuf, PathBuf) {
+        (self.path.join(&config.tls.certificate), self.path.join(&config.tls.key))
+    }
+}
+
+fn failed(path: &Path, error: &dyn std::fmt::Display) -> HomeError {
+    HomeError::Path { path: path.to_owned(), reason: error.to_string() }
+}

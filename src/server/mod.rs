@@ -1,0 +1,236 @@
+//! The running server: limits, signals, the order of starting and of ending. It exits well only when every accepted
+//! record is committed, and never after a failed commit.
+
+mod home;
+mod observe;
+mod tls;
+
+pub use home::{Home, HomeError};
+pub use observe::{log_to_stderr, recorder};
+pub use tls::{SelfSigned, self_signed};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::domain::Timestamp;
+use crate::http::edge::{self, InFlight};
+use crate::http::ops::{self, Draining};
+use crate::http::{VerifiedTokens, routes};
+use crate::log::{End, SKEW_MS_MAX};
+use crate::registry::{Registry, Settings};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tls::Certificate;
+use tokio::signal::unix::{SignalKind, signal};
+
+const BACKLOG: u32 = 2048;
+const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+const DISCONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error("{0}")]
+    Start(String),
+    #[error("a commit failed; the log takes no more, and the process ends")]
+    CommitFailed,
+}
+
+/// What to do when the clock lies before the last entry of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockBehindLog {
+    Refuse,
+    GoOnFromLog,
+}
+
+/// A registry that is open: it can be filled, and then served.
+pub struct Server {
+    pub registry: web::Data<Registry>,
+    pub home: Home,
+    config: Config,
+    clock: Arc<SystemClock>,
+}
+
+/// Binds before anything is loaded, so that a taken port is told at once.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = || -> std::io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    bound().map_err(|error| ServeError::Start(format!("{address}: {error}")))
+}
+
+impl Server {
+    /// `url` is where clients reach the registry.
+    pub fn open(home: Home, config: Config, url: String, behind: ClockBehindLog) -> Result<Self, ServeError> {
+        let authority = home.authority(url, config.tokens.lifetime_s)?;
+        let directory = home.directory(&config)?;
+        let hasher = home.hasher()?;
+        let wall = SystemClock::new(Timestamp::EPOCH).now();
+        let store = home.store(wall)?;
+        let latest = home.latest_entry(store.as_ref(), &config.node)?;
+        if latest > wall.plus_ms(SKEW_MS_MAX) && behind == ClockBehindLog::Refuse {
+            return Err(ServeError::Start(format!(
+                "the clock says {wall}, but the log's last entry is from {latest}: set the clock, \
+                 or start with --go-on-from-log-time"
+            )));
+        }
+        let clock = Arc::new(SystemClock::new(latest));
+        let settings = Settings {
+            node: config.node.as_str().into(),
+            log: config.log_limits(),
+            quotas: config.default_quotas(),
+            threads: config.workers(),
+        };
+        let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
+        let registry = Registry::open(store, hasher, authority, directory, shared, &settings)
+            .map_err(|error| ServeError::Start(error.to_string()))?;
+        Ok(Self { registry: web::Data::new(registry), home, config, clock })
+    }
+
+    /// Serves until a signal or a failed commit ends it; `ready` is called when requests are answered.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        operations_listener: TcpListener,
+        recorder: PrometheusHandle,
+        ready: impl FnOnce() -> Result<(), ServeError>,
+    ) -> Result<(), ServeError> {
+        let certificate = Arc::new(Certificate::load(&self.home.tls_files(&self.config))?);
+        let draining = Arc::new(Draining::default());
+        let in_flight = InFlight::new(self.config.limits.in_flight_max);
+        let https = self.start_https(listener, &certificate, &draining, &in_flight)?;
+        let operations = self.start_operations(operations_listener, &draining, recorder)?;
+        let (https_handle, operations_handle) = (https.handle(), operations.handle());
+        let servers = [actix_web::rt::spawn(https), actix_web::rt::spawn(operations)];
+        ready()?;
+        let ended = self.watch(&certificate, &in_flight).await?;
+        draining.start();
+        tracing::info!("draining");
+        https_handle.stop(true).await;
+        let closed = self.close(ended).await;
+        operations_handle.stop(false).await;
+        for server in servers {
+            let ended = server.await.map_err(|error| ServeError::Start(error.to_string()))?;
+            ended.map_err(|error| ServeError::Start(error.to_string()))?;
+        }
+        closed
+    }
+
+    fn start_https(
+        &self,
+        listener: TcpListener,
+        certificate: &Arc<Certificate>,
+        draining: &Arc<Draining>,
+        in_flight: &Arc<InFlight>,
+    ) -> Result<actix_web::dev::Server, ServeError> {
+        let registry = self.registry.clone();
+        let (draining, in_flight) = (web::Data::new(Arc::clone(draining)), web::Data::new(Arc::clone(in_flight)));
+        let app = move || {
+            App::new()
+                .app_data(registry.clone())
+                .app_data(draining.clone())
+                .app_data(in_flight.clone())
+                .app_data(VerifiedTokens::default())
+                .wrap(from_fn(edge::surround))
+                .configure(routes)
+        };
+        let limits = &self.config.limits;
+        let workers = self.config.workers();
+        let server = HttpServer::new(app)
+            .workers(workers)
+            .max_connections(limits.connections_max.div_ceil(workers))
+            .keep_alive(Duration::from_secs(limits.keep_alive_s.into()))
+            .client_request_timeout(Duration::from_secs(limits.head_timeout_s.into()))
+            .client_disconnect_timeout(DISCONNECT_TIME_MAX)
+            .tls_handshake_timeout(TLS_HANDSHAKE_TIME_MAX)
+            .shutdown_timeout(limits.drain_s.into())
+            .disable_signals()
+            .listen_rustls_0_23(listener, tls::server_config(Arc::clone(certificate))?);
+        Ok(server.map_err(|error| ServeError::Start(error.to_string()))?.run())
+    }
+
+    fn start_operations(
+        &self,
+        listener: TcpListener,
+        draining: &Arc<Draining>,
+        recorder: PrometheusHandle,
+    ) -> Result<actix_web::dev::Server, ServeError> {
+        let (registry, draining) = (self.registry.clone(), web::Data::new(Arc::clone(draining)));
+        let recorder = web::Data::new(recorder);
+        let app = move || {
+            App::new()
+                .app_data(registry.clone())
+                .app_data(draining.clone())
+                .app_data(recorder.clone())
+                .route("/livez", web::get().to(ops::livez))
+                .route("/readyz", web::get().to(ops::readyz))
+                .route("/metrics", web::get().to(observe::metrics))
+        };
+        let server = HttpServer::new(app).workers(1).disable_signals().listen(listener);
+        Ok(server.map_err(|error| ServeError::Start(error.to_string()))?.run())
+    }
+
+    /// Waits for what ends the process, and does what comes up meanwhile.
+    async fn watch(&self, certificate: &Certificate, in_flight: &InFlight) -> Result<End, ServeError> {
+        let on = |kind| signal(kind).map_err(|error| ServeError::Start(error.to_string()));
+        let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+        let mut hangup = on(SignalKind::hangup())?;
+        let mut log_end = self.registry.log().end();
+        let mut every = tokio::time::interval(HOUSEKEEPING_EVERY);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(End::Clean),
+                _ = interrupt.recv() => return Ok(End::Clean),
+                _ = hangup.recv() => self.reload(certificate),
+                _ = log_end.wait_for(|end| *end != End::Running) => return Ok(End::Failed),
+                _ = every.tick() => {
+                    observe::gauges(&self.registry, &self.clock, in_flight);
+                    if let Err(error) = self.registry.log_refusals(self.clock.now()).await {
+                        tracing::warn!(?error, "refused calls could not be logged");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A file that cannot be read leaves what is in force.
+    fn reload(&self, certificate: &Certificate) {
+        match certificate.reload(&self.home.tls_files(&self.config)) {
+            Ok(()) => tracing::info!("certificate reloaded"),
+            Err(error) => tracing::error!(%error, "certificate not reloaded"),
+        }
+        match self.home.directory(&self.config) {
+            Ok(directory) => {
+                self.registry.replace_directory(directory);
+                tracing::info!("bank directory reloaded");
+            }
+            Err(error) => tracing::error!(%error, "bank directory not reloaded"),
+        }
+    }
+
+    /// The last commit.
+    async fn close(&self, ended: End) -> Result<(), ServeError> {
+        if ended == End::Failed {
+            return Err(ServeError::CommitFailed);
+        }
+        let refusals = self.registry.log_refusals(Timestamp::from_ms(u64::MAX)).await;
+        if let Err(error) = refusals {
+            tracing::error!(?error, "refused calls could not be logged");
+        }
+        match self.registry.log().close().await {
+            End::Clean => {
+                tracing::info!("every accepted record is committed");
+                Ok(())
+            }
+            End::Running | End::Failed => Err(ServeError::CommitFailed),
+        }
+    }
+}

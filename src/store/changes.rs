@@ -1,0 +1,67 @@
+//! Numbering changes and storing what they carry. The numbering row is the only thing that writers of different nodes
+//! ever wait for.
+
+use super::{Connection, StoreError, Value, access, flags};
+use crate::domain::{Change, LogPosition, Replaces, Timestamp};
+
+/// The number of the last change.
+pub fn head(connection: &mut dyn Connection) -> Result<u64, StoreError> {
+    let mut number = None;
+    connection.query("SELECT number FROM change_head WHERE id = 1", &[], &mut |row| {
+        number = Some(row.count(0)?);
+        Ok(())
+    })?;
+    number.ok_or(StoreError::Corrupt("no change_head row"))
+}
+
+/// Takes the next number, and with it the numbering row until the transaction ends.
+pub fn next_number(connection: &mut dyn Connection) -> Result<u64, StoreError> {
+    let mut number = None;
+    connection.query("UPDATE change_head SET number = number + 1 WHERE id = 1 RETURNING number", &[], &mut |row| {
+        number = Some(row.count(0)?);
+        Ok(())
+    })?;
+    number.ok_or(StoreError::Corrupt("no change_head row"))
+}
+
+/// Stores a change under its number; false if its precondition fails, and then the caller undoes the part.
+pub fn apply(
+    connection: &mut dyn Connection,
+    change: &Change,
+    number: u64,
+    at: Timestamp,
+    entry: &LogPosition,
+) -> Result<bool, StoreError> {
+    connection.execute(
+        "INSERT INTO change (number, at, node, log_index, kind) VALUES ($1, $2, $3, $4, $5)",
+        &[
+            Value::count(number)?,
+            Value::count(at.as_ms())?,
+            Value::Text(&entry.node),
+            Value::count(entry.index)?,
+            Value::Text(change.kind()),
+        ],
+    )?;
+    match change {
+        Change::Flag { replaces: Replaces::Nothing, flag } => flags::insert(connection, flag, number),
+        Change::Flag { replaces: Replaces::Version(version), flag } => {
+            flags::update(connection, flag, *version, number)
+        }
+        Change::Flags(new) => {
+            for flag in new {
+                if !flags::insert(connection, flag, number)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        Change::Party { replaces: Replaces::Nothing, party } => access::insert_party(connection, party, number),
+        Change::Party { replaces: Replaces::Version(version), party } => {
+            access::update_party(connection, party, *version, number)
+        }
+        Change::Client { replaces: Replaces::Nothing, client } => access::insert_client(connection, client, number),
+        Change::Client { replaces: Replaces::Version(version), client } => {
+            access::update_client(connection, client, *version, number)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The database: its contract, and the statements over it (one file a subject), written once in the SQL that SQLite
+//! and PostgreSQL share. Drivers only connect, migrate and run; nothing above this layer sees SQL.
+
+pub mod access;
+pub mod answers;
+pub mod changes;
+pub mod flags;
+pub mod log;
+pub mod sqlite;
+
+/// A database that keeps what it was given.
+///
+/// Durability contract: when `Connection::commit` returns `Ok`, everything executed since `begin` is on stable storage
+/// and survives a crash of the process, of the system and of its power. When it returns an error, nothing is known: the
+/// caller must treat the connection as dead, must not retry on it, and must find out on a new one what was kept. Between
+/// `begin` and `commit` nobody else sees the work. Readers see whole transactions only, and never wait for the writer.
+pub trait Store: Send + Sync {
+    /// The connection that writes. A node has one.
+    fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError>;
+
+    /// Lends a connection that only reads.
+    fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError>;
+}
+
+impl dyn Store + '_ {
+    /// Runs `work` on a connection that only reads and returns what it found.
+    pub fn find<T>(&self, work: impl Fn(&mut dyn Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut found = None;
+        self.read(&mut |connection| {
+            found = Some(work(connection)?);
+            Ok(())
+        })?;
+        found.ok_or(StoreError::Corrupt("no reader ran"))
+    }
+}
+
+pub trait Connection {
+    fn begin(&mut self) -> Result<(), StoreError>;
+    fn commit(&mut self) -> Result<(), StoreError>;
+    fn rollback(&mut self) -> Result<(), StoreError>;
+    /// Starts a part of a transaction that can be undone alone. Parts are not nested.
+    fn begin_part(&mut self) -> Result<(), StoreError>;
+    fn keep_part(&mut self) -> Result<(), StoreError>;
+    fn undo_part(&mut self) -> Result<(), StoreError>;
+
+    /// Runs a statement; returns how many rows it touched.
+    fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError>;
+
+    /// Streams the rows of a query.
+    fn query(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+}
+
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    Null,
+    Int(i64),
+    Text(&'a str),
+    Blob(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// Counters and milliseconds stay far below 2^63; a larger number would be a defect and is refused, not wrapped.
+    pub fn count(number: u64) -> Result<Self, StoreError> {
+        i64::try_from(number).map(Self::Int).map_err(|_| StoreError::Corrupt("a number over 2^63"))
+    }
+}
+
+/// One row of an answer; columns count from 0. Reading a column as another type is an error, never a guess.
+pub trait Row {
+    fn int(&self, column: usize) -> Result<i64, StoreError>;
+    fn optional_int(&self, column: usize) -> Result<Option<i64>, StoreError>;
+    fn text(&self, column: usize) -> Result<&str, StoreError>;
+    fn optional_text(&self, column: usize) -> Result<Option<&str>, StoreError>;
+    fn blob(&self, column: usize) -> Result<&[u8], StoreError>;
+
+    fn count(&self, column: usize) -> Result<u64, StoreError> {
+        u64::try_from(self.int(column)?).map_err(|_| StoreError::Corrupt("a negative count"))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What is stored does not have the form that the code writes.
+    #[error("the database holds {0}")]
+    Corrupt(&'static str),
+    /// The engine's own words. They name files, tables and codes, never values.
+    #[error("{0}")]
+    Engine(String),
+}
