@@ -58,13 +58,14 @@ impl Index {
             records: AtomicUsize::new(0),
         };
         if let Some((first, last)) = store.find(|connection| store::flags::id_range(connection))? {
-            index.load_ranges(store, u128::from_be_bytes(first), u128::from_be_bytes(last), threads)?;
+            index.load_ranges(store, first, last, threads)?;
         }
         tracing::info!(records = index.len(), seconds = watch.elapsed().as_secs_f64(), "index loaded");
         Ok(index)
     }
 
-    fn load_ranges(&self, store: &dyn Store, first: u128, last: u128, threads: usize) -> Result<(), StoreError> {
+    fn load_ranges(&self, store: &dyn Store, first: FlagId, last: FlagId, threads: usize) -> Result<(), StoreError> {
+        let [first, last] = [first, last].map(|id| u128::from_be_bytes(*id.as_bytes()));
         let step = (last - first) / LOAD_RANGES + 1;
         let next_range = AtomicU64::new(0);
         let work = || -> Result<(), StoreError> {
@@ -76,7 +77,8 @@ impl Index {
                 }
                 let end = start.saturating_add(step - 1).min(last);
                 store.read(&mut |connection| {
-                    store::flags::load_listed(connection, &start.to_be_bytes(), &end.to_be_bytes(), &mut |flag| {
+                    let [start, end] = [start, end].map(|id| FlagId::from_bytes(id.to_be_bytes()));
+                    store::flags::load_listed(connection, start, end, &mut |flag| {
                         self.insert(&flag);
                         Ok(())
                     })

@@ -84,6 +84,12 @@ impl Slug {
 #[derive(Debug)]
 pub struct Problem {
     pub slug: Slug,
+    /// Apart, so that what succeeds does not carry the room for a problem about.
+    told: Box<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
     detail: Cow<'static, str>,
     violations: Vec<Violation>,
     /// One header that the problem brings with it: WWW-Authenticate, Allow or Retry-After.
@@ -99,32 +105,14 @@ const RETRY_AFTER_S: &str = "1";
 
 impl Problem {
     pub fn new(slug: Slug, detail: impl Into<Cow<'static, str>>) -> Self {
-        let header = match slug {
-            Slug::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER_S.to_owned())),
-            Slug::InvalidRequest
-            | Slug::IdempotencyKeyMissing
-            | Slug::Unauthenticated
-            | Slug::InsufficientScope
-            | Slug::NotFound
-            | Slug::MethodNotAllowed
-            | Slug::NotAcceptable
-            | Slug::RequestTimeout
-            | Slug::Conflict
-            | Slug::StaleVersion
-            | Slug::PayloadTooLarge
-            | Slug::UnsupportedMediaType
-            | Slug::InvalidSubject
-            | Slug::InvalidTransition
-            | Slug::IdempotencyKeyReused
-            | Slug::PreconditionRequired
-            | Slug::RateLimited
-            | Slug::Internal => None,
-        };
-        Self { slug, detail: detail.into(), violations: Vec::new(), header, inside: None, request_id: None }
+        let header = (slug == Slug::Unavailable).then(|| (header::RETRY_AFTER, RETRY_AFTER_S.to_owned()));
+        Self { slug, told: Box::new(Told { detail: detail.into(), header, ..Told::default() }) }
     }
 
     pub fn violations(slug: Slug, violations: Vec<Violation>) -> Self {
-        Self { violations, ..Self::new(slug, "See violations.") }
+        let mut problem = Self::new(slug, "See violations.");
+        problem.told.violations = violations;
+        problem
     }
 
     pub fn violation(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -141,17 +129,19 @@ impl Problem {
             .with(header::RETRY_AFTER, retry_after_s.to_string())
     }
 
-    pub fn with(self, name: header::HeaderName, value: impl Into<String>) -> Self {
-        Self { header: Some((name, value.into())), ..self }
+    pub fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
+        self.told.header = Some((name, value.into()));
+        self
     }
 
-    pub fn of_request(self, id: RequestId) -> Self {
-        Self { request_id: Some(id), ..self }
+    pub fn of_request(mut self, id: RequestId) -> Self {
+        self.told.request_id = Some(id);
+        self
     }
 
     /// What the operator should read, once.
     pub fn inside(&self) -> Option<&str> {
-        self.inside.as_deref()
+        self.told.inside.as_deref()
     }
 
     /// The problem as part of a batch's answer, where it has no headers of its own.
@@ -163,7 +153,7 @@ impl Problem {
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
         response.insert_header((header::CACHE_CONTROL, "no-store"));
-        if let Some((name, value)) = &self.header {
+        if let Some((name, value)) = &self.told.header {
             response.insert_header((name.clone(), value.as_str()));
         }
         response.body(serde_json::to_vec(&self.body(request_id)).unwrap_or_default())
@@ -175,9 +165,9 @@ impl Problem {
             kind: format!("urn:canhbao:problem:{slug}"),
             title,
             status: status.as_u16(),
-            detail: &self.detail,
+            detail: &self.told.detail,
             request_id,
-            violations: &self.violations,
+            violations: &self.told.violations,
         }
     }
 }
@@ -207,7 +197,9 @@ impl From<Error> for Problem {
             Error::KeyReused => Self::new(Slug::IdempotencyKeyReused, "Use a new key for a new request."),
             Error::Unavailable(detail) => Self::new(Slug::Unavailable, detail),
             Error::Internal(inside) => {
-                Self { inside: Some(inside), ..Self::new(Slug::Internal, "The operator can find it by request_id.") }
+                let mut problem = Self::new(Slug::Internal, "The operator can find it by request_id.");
+                problem.told.inside = Some(inside);
+                problem
             }
         }
     }
@@ -225,8 +217,8 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = self.respond(self.request_id);
-        if let Some(value) = self.request_id.and_then(|id| id.to_string().parse().ok()) {
+        let mut response = self.respond(self.told.request_id);
+        if let Some(value) = self.told.request_id.and_then(|id| id.to_string().parse().ok()) {
             response.headers_mut().insert(super::edge::REQUEST_ID, value);
         }
         response

@@ -364,11 +364,11 @@ pub mod tests {
         }
 
         #[test]
-        fn a_changed_byte_changes_the_entry_or_is_refused(entry in any_entry(), place: prop::sample::Index, bit in 0..8) {
+        fn a_changed_byte_changes_the_entry_or_is_refused(entry in any_entry(), place: prop::sample::Index, bit in 0..8_u8) {
             let mut bundle = Vec::new();
             entry.encode(&mut bundle).unwrap();
             let at = 2 + place.index(bundle.len() - 2);
-            bundle[at] ^= 1 << bit;
+            bundle[at] ^= 1_u8 << bit;
             prop_assert_ne!(Entry::decode(&bundle[2..]), Some(entry));
         }
     }

@@ -102,7 +102,7 @@ impl Home {
 
     /// The operator's bank directory, or the compiled-in one.
     pub fn directory(&self, config: &Config) -> Result<Directory, HomeError> {
-        let built = match &config.bank_directory {
+        match &config.bank_directory {
             None => Directory::built_in().map_err(|error| failed(Path::new("banks.csv"), &error)),
             Some(file) => {
                 let path = self.path.join(file);
@@ -110,8 +110,7 @@ impl Home {
                 let banks = BankDirectory::parse(&text).map_err(|error| failed(&path, &error))?;
                 Directory::with_banks(banks).map_err(|error| failed(&path, &error))
             }
-        };
-        built
+        }
     }
 
     pub fn store(&self, now: Timestamp) -> Result<Arc<dyn Store>, HomeError> {

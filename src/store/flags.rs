@@ -147,24 +147,24 @@ fn read_flag(row: &dyn Row) -> Result<Flag, StoreError> {
 /// Streams every active flag with an id in `first..=last`, in the form that answers need.
 pub fn load_listed(
     connection: &mut dyn Connection,
-    first: &[u8; 16],
-    last: &[u8; 16],
+    first: FlagId,
+    last: FlagId,
     each: &mut dyn FnMut(ListedFlag<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     connection.query(
         "SELECT id, subject, verdict, category, case_ref, version, since, expires_at, document, linked \
          FROM flag WHERE id >= $1 AND id <= $2 AND state = 'active'",
-        &[Value::Blob(first), Value::Blob(last)],
+        &[Value::Blob(first.as_bytes()), Value::Blob(last.as_bytes())],
         &mut |row| each(read_listed(row)?),
     )
 }
 
 /// The lowest and the highest id of all flags.
-pub fn id_range(connection: &mut dyn Connection) -> Result<Option<([u8; 16], [u8; 16])>, StoreError> {
+pub fn id_range(connection: &mut dyn Connection) -> Result<Option<(FlagId, FlagId)>, StoreError> {
     let mut ends = Vec::new();
     for sql in ["SELECT id FROM flag ORDER BY id LIMIT 1", "SELECT id FROM flag ORDER BY id DESC LIMIT 1"] {
         connection.query(sql, &[], &mut |row| {
-            ends.push(id_bytes(row, 0)?);
+            ends.push(read_id(row, 0)?);
             Ok(())
         })?;
     }
@@ -177,7 +177,7 @@ pub fn id_range(connection: &mut dyn Connection) -> Result<Option<([u8; 16], [u8
 fn read_listed(row: &dyn Row) -> Result<ListedFlag<'_>, StoreError> {
     let time = |column| -> Result<Timestamp, StoreError> { row.count(column).map(Timestamp::from_ms) };
     Ok(ListedFlag {
-        id: FlagId::from_bytes(id_bytes(row, 0)?),
+        id: read_id(row, 0)?,
         subject: row.text(1)?.into(),
         verdict: Verdict::parse(row.text(2)?).ok_or(StoreError::Corrupt("an unknown verdict"))?,
         category: Category::parse(row.text(3)?).ok_or(StoreError::Corrupt("an unknown category"))?,
@@ -190,6 +190,7 @@ fn read_listed(row: &dyn Row) -> Result<ListedFlag<'_>, StoreError> {
     })
 }
 
-fn id_bytes(row: &dyn Row, column: usize) -> Result<[u8; 16], StoreError> {
-    row.blob(column)?.try_into().map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))
+fn read_id(row: &dyn Row, column: usize) -> Result<FlagId, StoreError> {
+    let bytes = row.blob(column)?.try_into();
+    bytes.map(FlagId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))
 }

@@ -189,14 +189,11 @@ struct SqliteRow<'a>(&'a rusqlite::Row<'a>);
 
 impl Row for SqliteRow<'_> {
     fn int(&self, column: usize) -> Result<i64, StoreError> {
-        Ok(self.0.get_ref(column)?.as_i64().map_err(|_| StoreError::Corrupt("no integer where one belongs"))?)
+        self.0.get_ref(column)?.as_i64().map_err(|_| StoreError::Corrupt("no integer where one belongs"))
     }
 
     fn optional_int(&self, column: usize) -> Result<Option<i64>, StoreError> {
-        match self.0.get_ref(column)? {
-            ValueRef::Null => Ok(None),
-            value => value.as_i64().map(Some).map_err(|_| StoreError::Corrupt("no integer where one belongs")),
-        }
+        if self.0.get_ref(column)? == ValueRef::Null { Ok(None) } else { self.int(column).map(Some) }
     }
 
     fn text(&self, column: usize) -> Result<&str, StoreError> {
@@ -204,10 +201,7 @@ impl Row for SqliteRow<'_> {
     }
 
     fn optional_text(&self, column: usize) -> Result<Option<&str>, StoreError> {
-        match self.0.get_ref(column)? {
-            ValueRef::Null => Ok(None),
-            value => value.as_str().map(Some).map_err(|_| StoreError::Corrupt("no text where one belongs")),
-        }
+        if self.0.get_ref(column)? == ValueRef::Null { Ok(None) } else { self.text(column).map(Some) }
     }
 
     fn blob(&self, column: usize) -> Result<&[u8], StoreError> {
