@@ -97,7 +97,7 @@ CREATE TABLE flag_version (
 CREATE TABLE kept_answer (
     client      TEXT    NOT NULL,
     key         TEXT    NOT NULL, -- Idempotency-Key
-    request     BLOB    NOT NULL, -- SHA-256 of method, path and body
+    request     BLOB    NOT NULL, -- SHA-256 of path and body
     at          INTEGER NOT NULL,
     node        TEXT    NOT NULL, -- the entry of the act: log ...
     log_index   INTEGER NOT NULL, -- ... and index
@@ -108,16 +108,20 @@ CREATE TABLE kept_answer (
     PRIMARY KEY (client, key)
 ) STRICT, WITHOUT ROWID;
 
--- The access log: one row for each batch of entries that were committed together.
+-- The logs in this database, one a node.
+CREATE TABLE log (
+    node        TEXT    NOT NULL PRIMARY KEY,
+    number      INTEGER NOT NULL UNIQUE -- 0, 1 ... stands for the node in log_batch.place
+) STRICT, WITHOUT ROWID;
+
+-- The access logs: one row for each batch of entries that were committed together.
 CREATE TABLE log_batch (
-    node        TEXT    NOT NULL, -- whose log
-    first_index INTEGER NOT NULL, -- index of the first entry
-    size        INTEGER NOT NULL, -- number of entries; the next batch starts at first_index + size
+    place       INTEGER NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the first entry
+    size        INTEGER NOT NULL, -- number of entries; the next batch starts at place + size
     at_min      INTEGER NOT NULL, -- earliest time of an entry in this batch
     at_max      INTEGER NOT NULL, -- latest time of an entry in the log up to the end of this batch: never decreases
-    entries     BLOB    NOT NULL, -- for each entry a 16-bit big-endian length and its bytes (an entry bundle of tlog-tiles)
-    PRIMARY KEY (node, first_index)
-) STRICT, WITHOUT ROWID;
+    entries     BLOB    NOT NULL  -- for each entry a 16-bit big-endian length and its bytes (an entry bundle of tlog-tiles)
+) STRICT;
 
 CREATE TRIGGER log_batch_is_never_updated BEFORE UPDATE ON log_batch
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;

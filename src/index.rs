@@ -11,13 +11,15 @@ use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// With 10 million flags a shard holds about ten, and a change copies about one kilobyte.
-const SHARD_BITS: u32 = 20;
+/// With 10 million flags a shard holds about twenty, and a change copies about two kilobytes.
+const SHARD_BITS: u32 = 19;
 const SHARDS: usize = 1 << SHARD_BITS;
 /// Key ranges that start-up hands to its threads; many, so that none waits long for the last.
 const LOAD_RANGES: u128 = 64;
 /// How often a reader looks again for a moment without a change.
 const READ_TRIES_MAX: usize = 8;
+/// Flags shown for one subject, the weightiest first; an entry of the log must hold those of sixteen subjects.
+const HITS_MAX: usize = 100;
 
 /// One flag that answers for a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,13 +135,19 @@ impl Index {
         let Some(shard) = self.shard(hash) else { return Vec::new() };
         let shard = shard.load();
         let Some(records) = shard.as_ref() else { return Vec::new() };
+        let records = Records::of(records);
+        if !records.may_hold(hash) {
+            return Vec::new();
+        }
         let key = key_of(hash);
-        let mut hits: Vec<Hit> = records_in(records)
+        let mut hits: Vec<Hit> = records
+            .iter()
             .filter(|record| record.key == key)
             .filter_map(|record| record.hit())
             .filter(|hit| now < hit.expires_at)
             .collect();
         hits.sort_by(|a, b| b.verdict.cmp(&a.verdict).then(a.id.cmp(&b.id)));
+        hits.truncate(HITS_MAX);
         hits
     }
 
@@ -174,11 +182,8 @@ impl Index {
             let mut record = Vec::with_capacity(128);
             write_record(&mut record, &hash, flag, linked_from);
             shard.rcu(|old| {
-                let old = old.as_ref().map_or(&[][..], |bytes| bytes);
-                let mut new = Vec::with_capacity(old.len() + record.len());
-                new.extend_from_slice(old);
-                new.extend_from_slice(&record);
-                Some(Arc::new(new.into_boxed_slice()))
+                let old = Records::of(old.as_ref().map_or(&[], |bytes| bytes));
+                Some(Arc::new(pack(old.iter().map(|record| record.bytes).chain([record.as_slice()]))))
             });
             self.records.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,17 +194,11 @@ impl Index {
         let key = key_of(hash);
         let mut removed = 0;
         shard.rcu(|old| {
-            let old = old.as_ref()?;
-            let mut kept = Vec::with_capacity(old.len());
-            removed = 0;
-            for record in records_in(old) {
-                if record.key == key && record.flag_id() == Some(id) {
-                    removed += 1;
-                } else {
-                    kept.extend_from_slice(record.bytes);
-                }
-            }
-            (!kept.is_empty()).then(|| Arc::new(kept.into_boxed_slice()))
+            let old = Records::of(old.as_ref()?);
+            let is_it = |record: &RecordRef<'_>| record.key == key && record.flag_id() == Some(id);
+            removed = old.iter().filter(is_it).count();
+            let kept = pack(old.iter().filter(|record| !is_it(record)).map(|record| record.bytes));
+            (!kept.is_empty()).then(|| Arc::new(kept))
         });
         self.records.fetch_sub(removed, Ordering::Relaxed);
     }
@@ -219,8 +218,52 @@ fn key_of(hash: &SubjectHash) -> &[u8] {
     key
 }
 
+/// A shard's bytes: the number of its records u16 · for each the last four bytes of its key · the records. A subject that
+/// is not there, as most are, is told from the short list in front.
+fn pack<'a>(records: impl Iterator<Item = &'a [u8]>) -> Box<[u8]> {
+    let records: Vec<&[u8]> = records.collect();
+    if records.is_empty() {
+        return Box::default();
+    }
+    let mut packed = Vec::with_capacity(2 + records.iter().map(|record| TAG_BYTES + record.len()).sum::<usize>());
+    packed.extend(u16::try_from(records.len()).unwrap_or(u16::MAX).to_be_bytes());
+    for record in &records {
+        packed.extend_from_slice(record.get(2 + KEY_BYTES - TAG_BYTES..2 + KEY_BYTES).unwrap_or_default());
+    }
+    for record in records {
+        packed.extend_from_slice(record);
+    }
+    packed.into_boxed_slice()
+}
+
+const TAG_BYTES: usize = 4;
+
+/// The records of a shard.
+struct Records<'a> {
+    tags: &'a [u8],
+    records: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    fn of(packed: &'a [u8]) -> Self {
+        let (count, rest) = packed.split_first_chunk::<2>().unwrap_or((&[0, 0], &[]));
+        let (tags, records) =
+            rest.split_at_checked(usize::from(u16::from_be_bytes(*count)) * TAG_BYTES).unwrap_or_default();
+        Self { tags, records }
+    }
+
+    fn may_hold(&self, hash: &SubjectHash) -> bool {
+        let (tags, _) = self.tags.as_chunks::<TAG_BYTES>();
+        key_of(hash).last_chunk::<TAG_BYTES>().is_some_and(|tag| tags.contains(tag))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = RecordRef<'a>> {
+        records_in(self.records)
+    }
+}
+
 /// A record: length of the rest u16 · key 16 · flag id 16 · version u32 · verdict u8 · category u8 · linked-from kind u8
-/// (0: none) · since u64 · expires_at u64 · case (u16 and text) · document (u8 present, u16 and text).
+/// (0: none) · since and expires_at, 48 bits each · case (u16 and text) · document (u8 present, u16 and text).
 fn write_record(out: &mut Vec<u8>, hash: &SubjectHash, flag: &ListedFlag<'_>, linked_from: Option<SubjectKind>) {
     let verdict = if linked_from.is_some() { flag.verdict.by_link() } else { flag.verdict };
     out.extend([0, 0]);
@@ -228,8 +271,8 @@ fn write_record(out: &mut Vec<u8>, hash: &SubjectHash, flag: &ListedFlag<'_>, li
     out.extend_from_slice(flag.id.as_bytes());
     out.extend(flag.version.to_be_bytes());
     out.extend([verdict.code(), flag.category.code(), linked_from.map_or(0, SubjectKind::code)]);
-    out.extend(flag.since.as_ms().to_be_bytes());
-    out.extend(flag.expires_at.as_ms().to_be_bytes());
+    write_time(out, flag.since);
+    write_time(out, flag.expires_at);
     write_text(out, &flag.case);
     match &flag.document {
         None => out.push(0),
@@ -242,6 +285,16 @@ fn write_record(out: &mut Vec<u8>, hash: &SubjectHash, flag: &ListedFlag<'_>, li
     if let Some(place) = out.first_chunk_mut::<2>() {
         *place = length.to_be_bytes();
     }
+}
+
+/// The last moment that RFC 3339 can write needs 48 bits.
+fn write_time(out: &mut Vec<u8>, time: Timestamp) {
+    let [_, _, bytes @ ..] = time.as_ms().to_be_bytes();
+    out.extend(bytes);
+}
+
+fn read_time([a, b, c, d, e, f]: [u8; 6]) -> Timestamp {
+    Timestamp::from_ms(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
 }
 
 /// Texts of flags are limited to a few hundred bytes where they enter, far below 16 bits.
@@ -276,8 +329,8 @@ impl RecordRef<'_> {
         let (id, rest) = self.rest.split_first_chunk::<16>()?;
         let (version, rest) = rest.split_first_chunk::<4>()?;
         let ([verdict, category, linked_from], rest) = rest.split_first_chunk::<3>()?;
-        let (since, rest) = rest.split_first_chunk::<8>()?;
-        let (expires_at, rest) = rest.split_first_chunk::<8>()?;
+        let (since, rest) = rest.split_first_chunk::<6>()?;
+        let (expires_at, rest) = rest.split_first_chunk::<6>()?;
         let (case, rest) = read_text(rest)?;
         Some(Hit {
             id: FlagId::from_bytes(*id),
@@ -285,8 +338,8 @@ impl RecordRef<'_> {
             verdict: Verdict::from_code(*verdict)?,
             category: Category::from_code(*category)?,
             linked_from: SubjectKind::from_code(*linked_from),
-            since: Timestamp::from_ms(u64::from_be_bytes(*since)),
-            expires_at: Timestamp::from_ms(u64::from_be_bytes(*expires_at)),
+            since: read_time(*since),
+            expires_at: read_time(*expires_at),
             case: case.to_owned(),
             document: match rest.split_first()? {
                 (0, _) => None,

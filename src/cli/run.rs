@@ -44,6 +44,7 @@ pub async fn init(args: &InitArgs) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(&credential).map_err(|error| Failure::Said(error.to_string()))?;
     crate::auth::key_file::create_private(&path, &text).map_err(HomeError::from)?;
     server.registry.log().close().await;
+    server.finish()?;
     println!("made {}", args.data.display());
     println!("the first operator's credential: {}", path.display());
     if args.self_signed.is_empty() {
@@ -137,6 +138,9 @@ pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let clients = if is_new { demo::seed(&server.registry, args.flags).await? } else { DemoFile::read(&data)?.clients };
     let file = DemoFile { base_url, ca_file: absolute(&ca.ca)?, clients };
     file.write(&data)?;
+    if is_new {
+        server.finish()?;
+    }
     listeners
         .serve(server, |address| {
             println!("{}", file.commands());

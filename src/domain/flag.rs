@@ -99,24 +99,33 @@ pub struct Flag {
     pub category: Category,
     pub case: String,
     pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_basis: Option<LegalBasis>,
     pub source: Source,
-    #[serde(with = "super::subject::as_canonical::each")]
+    #[serde(default, with = "super::subject::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<Subject>,
     pub urgency: Urgency,
     pub state: FlagState,
     pub version: u32,
     pub raised_by: Actor,
     pub raised_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<Actor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Timestamp>,
     /// Since when it answers checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// What the officer asked for; the end in force is `expires_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry_wanted: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<Actor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_reason: Option<String>,
 }
 

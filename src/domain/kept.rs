@@ -7,7 +7,7 @@ use super::party::ClientId;
 pub struct KeptAnswer {
     pub client: ClientId,
     pub key: String,
-    /// SHA-256 of method, path and body: another request with the same key is told apart by it.
+    /// SHA-256 of path and body: another request with the same key is told apart by it.
     pub request: [u8; 32],
     pub at: Timestamp,
     pub status: u16,

@@ -1,12 +1,13 @@
 //! Where an entry stands: the log of which node, and the index in it. On the wire `main/123456`.
 
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPosition {
-    pub node: Arc<str>,
+    /// The own node's name is borrowed for ever: a shared count of its users would be the most contended word of all.
+    pub node: Cow<'static, str>,
     pub index: u64,
 }
 

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// 9999-12-31T23:59:59.999Z, the last moment RFC 3339 can write.
-const LATEST_MS: u64 = 253_402_300_799_999;
+/// 9999-12-30T22:00:00.999Z, the last moment that RFC 3339 can write in every offset.
+const LATEST_MS: u64 = 253_402_207_200_999;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
@@ -20,7 +20,12 @@ impl Timestamp {
 
     /// Reads RFC 3339 with any offset; finer parts than milliseconds are cut off.
     pub fn parse(text: &str) -> Option<Self> {
-        let parsed: jiff::Timestamp = text.parse().ok()?;
+        // The library reads more writings than RFC 3339 has.
+        let is_rfc_3339 = (20..=35).contains(&text.len())
+            && text.as_bytes().get(10) == Some(&b'T')
+            && text.as_bytes().get(16) == Some(&b':')
+            && !text.contains('[');
+        let parsed: jiff::Timestamp = text.parse().ok().filter(|_| is_rfc_3339)?;
         let ms = u64::try_from(parsed.as_millisecond()).ok()?;
         (ms <= LATEST_MS).then_some(Self(ms))
     }
@@ -84,12 +89,15 @@ mod tests {
         assert_eq!(Timestamp::from_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
         let other_zone = Timestamp::parse("2026-11-24T10:00:00.1239+07:00").unwrap();
         assert_eq!(other_zone.to_string(), "2026-11-24T03:00:00.123Z");
-        assert_eq!(Timestamp::from_ms(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_ms(u64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
     }
 
     #[test]
     fn a_date_or_a_time_before_1970_is_refused() {
         assert_eq!(Timestamp::parse("2026-11-24"), None);
         assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
+        assert_eq!(Timestamp::parse("2026-11-24 10:00:00Z"), None);
+        assert_eq!(Timestamp::parse("2026-11-24T10:00Z"), None);
+        assert_eq!(Timestamp::parse("2026-11-24T10:00:00+07:00[Asia/Ho_Chi_Minh]"), None);
     }
 }

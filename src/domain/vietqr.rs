@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_vnpay_template_beside_vietqr_does_not_matter() {
-        let template = format!("0010A0000007270123{BENEFICIARY_FIELDS}");
+        let template = format!("0010A0000007270123{BENEFICIARY_FIELDS}0208QRIBFTTA");
         let fields = format!("00020126180010A0000007750100{}", field(VIETQR, &template));
         assert_eq!(read(&sealed(&fields)), expected());
     }
@@ -306,15 +306,16 @@ mod tests {
             (format!("{guid}0123{BENEFICIARY_FIELDS}0200"), QrError::Service),
             (format!("{guid}0123{BENEFICIARY_FIELDS}{guid}"), QrError::Repeated),
             (format!("{guid}01460006970416{BENEFICIARY_FIELDS}"), QrError::Truncated),
-            (format!("{guid}01330006970416{BENEFICIARY_FIELDS}"), QrError::Repeated),
+            (format!("{guid}0208QRIBFTTA01330006970416{BENEFICIARY_FIELDS}"), QrError::Repeated),
             (format!("0010A0000007280123{BENEFICIARY_FIELDS}"), QrError::NoVietQr),
-            (guid.to_owned(), QrError::Bin),
-            (format!("{guid}01130109257678859"), QrError::Bin),
-            (format!("{guid}0121000597041"), QrError::Truncated),
-            (format!("{guid}01220005970410109257678859"), QrError::Bin),
-            (format!("{guid}01100006970416"), QrError::Number),
-            (format!("{guid}011700069704160103123"), QrError::Number),
-            (format!("{guid}012000069704160106123/56"), QrError::Number),
+            (format!("{guid}0208QRIBFTTA"), QrError::Bin),
+            (guid.to_owned(), QrError::Service),
+            (format!("{guid}0208QRIBFTTA01130109257678859"), QrError::Bin),
+            (format!("{guid}0208QRIBFTTA0121000597041"), QrError::Truncated),
+            (format!("{guid}0208QRIBFTTA01220005970410109257678859"), QrError::Bin),
+            (format!("{guid}0208QRIBFTTA01100006970416"), QrError::Number),
+            (format!("{guid}0208QRIBFTTA011700069704160103123"), QrError::Number),
+            (format!("{guid}0208QRIBFTTA012000069704160106123/56"), QrError::Number),
         ] {
             assert_eq!(read(&with_template(&template)), Err(error), "{template}");
         }
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn the_longest_payload_is_read() {
         let filler = |id: usize, length: usize| field(id, &"x".repeat(length));
-        let template = format!("0010A0000007270123{BENEFICIARY_FIELDS}");
+        let template = format!("0010A0000007270123{BENEFICIARY_FIELDS}0208QRIBFTTA");
         let mut fields = format!("000201{}", field(VIETQR, &template));
         for id in 80..84 {
             fields.push_str(&filler(id, 90));

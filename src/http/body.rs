@@ -8,9 +8,10 @@ use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use serde::de::{Deserialize, DeserializeOwned};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
+use std::future::{Future, Ready, poll_fn, ready};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A body must be there after this long.
@@ -20,24 +21,67 @@ pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Flags, parties, clients: people's work.
 pub const WORK_BYTES_MAX: usize = 64 * 1024;
 
-/// The bytes of a JSON body of at most `MAX` bytes; an absent body is no bytes.
-pub struct Json<const MAX: usize>(pub Bytes);
+/// A body that is not read yet, so that who is asking is known before what they ask.
+pub struct Unread {
+    payload: Payload,
+    /// From the head; a body longer than its limit is refused unread.
+    length: Option<u64>,
+    media_type: String,
+    is_encoded: bool,
+}
 
-impl<const MAX: usize> FromRequest for Json<MAX> {
+impl FromRequest for Unread {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let accepted = accept_head(request, MAX, "application/json");
-        let payload = payload.take();
-        Box::pin(async move {
-            accepted?;
-            Ok(Self(read(payload, MAX).await?))
-        })
+        let headers = request.headers();
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        ready(Ok(Self {
+            payload: payload.take(),
+            length: length.and_then(|length| length.parse().ok()),
+            media_type: request.content_type().to_owned(),
+            is_encoded: headers.contains_key(header::CONTENT_ENCODING),
+        }))
     }
 }
 
-impl<const MAX: usize> Json<MAX> {
+impl Unread {
+    /// A JSON body of at most `bytes_max` bytes; an absent body is no bytes.
+    pub async fn json(self, bytes_max: usize) -> Result<Json, Problem> {
+        Ok(Json(self.read(bytes_max, "application/json").await?))
+    }
+
+    /// The bytes of an RFC 6749 form.
+    pub async fn form(self) -> Result<Bytes, Problem> {
+        self.read(CHECK_BYTES_MAX, "application/x-www-form-urlencoded").await
+    }
+
+    async fn read(self, bytes_max: usize, media_type: &'static str) -> Result<Bytes, Problem> {
+        if self.length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes_max)) {
+            return Err(too_large(bytes_max));
+        }
+        if self.is_encoded {
+            return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
+        }
+        let mistyped = || Problem::new(Slug::UnsupportedMediaType, format!("Send it as {media_type}."));
+        if !self.media_type.is_empty() && !self.media_type.eq_ignore_ascii_case(media_type) {
+            return Err(mistyped());
+        }
+        let bytes = read(self.payload, bytes_max).await?;
+        if self.media_type.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
+    }
+}
+
+/// The body of an act that needs none: absent, or `{}`.
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyBody {}
+
+/// The bytes of a JSON body.
+pub struct Json(pub Bytes);
+
+impl Json {
     /// Reads the body as `T`, which must refuse unknown fields; every fault names where it is.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
         match serde_json::from_slice::<Object<T>>(&self.0) {
@@ -52,54 +96,17 @@ impl<const MAX: usize> Json<MAX> {
     }
 }
 
-/// The bytes of an RFC 6749 form.
-pub struct Form(pub Bytes);
-
-impl FromRequest for Form {
-    type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let accepted = accept_head(request, CHECK_BYTES_MAX, "application/x-www-form-urlencoded");
-        let payload = payload.take();
-        Box::pin(async move {
-            accepted?;
-            Ok(Self(read(payload, CHECK_BYTES_MAX).await?))
-        })
-    }
-}
-
-/// Refuses by the head alone what the head can tell.
-fn accept_head(request: &HttpRequest, bytes_max: usize, media_type: &'static str) -> Result<(), Problem> {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let bodyless = length.is_none_or(|length| length == "0")
-        && !request.headers().contains_key(header::TRANSFER_ENCODING)
-        && request.version() != actix_web::http::Version::HTTP_2;
-    if length
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes_max))
-    {
-        return Err(too_large(bytes_max));
-    }
-    if request.headers().contains_key(header::CONTENT_ENCODING) {
-        return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
-    }
-    let given = request.content_type();
-    if given.eq_ignore_ascii_case(media_type) || (bodyless && given.is_empty()) {
-        return Ok(());
-    }
-    if given.is_empty() && request.version() == actix_web::http::Version::HTTP_2 && length.is_none() {
-        return Ok(());
-    }
-    Err(Problem::new(Slug::UnsupportedMediaType, format!("Send it as {media_type}.")))
-}
-
 fn too_large(bytes_max: usize) -> Problem {
     Problem::new(Slug::PayloadTooLarge, format!("At most {bytes_max} bytes are taken here."))
 }
 
 async fn read(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
     let reading = collect(payload, bytes_max);
+    let mut reading = pin!(reading);
+    // A small body has come with its head, and needs no timer.
+    if let Poll::Ready(read) = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+        return read;
+    }
     match tokio::time::timeout(BODY_TIME_MAX, reading).await {
         Ok(read) => read,
         Err(_) => Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")),
@@ -107,8 +114,7 @@ async fn read(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
 }
 
 async fn collect(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
-    use actix_web::rt::pin;
-    pin!(payload);
+    let mut payload = pin!(payload);
     let mut whole: Option<Bytes> = None;
     let mut gathered = BytesMut::new();
     loop {
@@ -138,10 +144,12 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
     };
     let mut pointer = pointer_of(error.path());
     let inner = error.inner();
-    if !inner.is_data() {
-        return Problem::violation("", format!("not JSON: line {}, column {}", inner.line(), inner.column()));
+    // The library calls some values of the wrong type bad syntax, so the syntax is asked for itself.
+    if let Err(syntax) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        return Problem::violation("", format!("not JSON: line {}, column {}", syntax.line(), syntax.column()));
     }
     let text = inner.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let quoted = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
     let (field, reason) = if let Some(field) = quoted("missing field `") {
         (Some(field), "is missing".to_owned())
@@ -149,10 +157,13 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
         (Some(field), "is not a field here".to_owned())
     } else if let Some(field) = quoted("duplicate field `") {
         (Some(field), "is given twice".to_owned())
-    } else if let Some((_, expected)) = text.rsplit_once("expected ") {
-        (None, format!("expected {}", expected.split(" at line").next().unwrap_or(expected)))
+    } else if let Some((_, expected)) = text.rsplit_once(", expected ") {
+        (None, format!("expected {expected}"))
+    } else if text.starts_with("invalid ") || text.starts_with("unknown ") || inner.is_syntax() {
+        (None, "has the wrong type".to_owned())
     } else {
-        (None, "is not valid".to_owned())
+        // The project's own words, which name no value.
+        (None, text.to_owned())
     };
     if let Some(field) = field {
         let last = format!("/{}", escape(field));
@@ -179,7 +190,20 @@ fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// For URLs that know no query parameters and ask for no token.
+pub struct NoQuery;
+
+impl FromRequest for NoQuery {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Query::parse(request.query_string(), &[]).map(|_| Self))
+    }
+}
+
 /// The query parameters of a request whose names were checked before.
+#[derive(Default)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {

@@ -11,7 +11,6 @@ use crate::registry::{Call, Registry};
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
-use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,6 +18,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// What a handler needs of its caller; it stands in the handler's signature.
 pub trait Need: 'static {
@@ -72,31 +72,55 @@ impl<N: Need> Caller<N> {
         let actor = Actor { party: state.client.party.clone(), client: state.client.id.clone() };
         let call = Call { request_id, at, actor };
         admit_by_quota(request, registry, &call, state.limits().take(N::POLICY, NonZeroU32::MIN))?;
-        let known = super::query_parameters(request.match_pattern().as_deref());
-        let query = Query::parse(request.query_string(), known)?;
+        let query = match request.query_string() {
+            "" => Query::default(),
+            text => Query::parse(text, super::query_parameters(request.match_pattern().as_deref()))?,
+        };
         Ok((Self { call, query, state, need: PhantomData }, scopes))
     }
 }
 
 impl<N: Need> FromRequest for Caller<N> {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Future = Identifying<N>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let identified = Self::identify(request);
+        let (caller, scope) = match (Self::identify(request), N::SCOPE) {
+            (Ok((caller, scopes)), Some(scope)) if !scopes.contains(scope) => (caller, scope),
+            (Ok((caller, _)), _) => return Identifying::Done(Some(Ok(caller))),
+            (Err(problem), _) => return Identifying::Done(Some(Err(problem))),
+        };
         let registry = request.app_data::<web::Data<Registry>>().cloned();
-        Box::pin(async move {
-            let (caller, scopes) = identified?;
-            match (N::SCOPE, registry) {
-                (Some(scope), Some(registry)) if !scopes.contains(scope) => {
-                    registry.refuse(&caller.call, Slug::InsufficientScope.as_str()).await?;
-                    let detail = format!("This needs the scope {}.", scope.as_str());
-                    let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
-                    Err(Problem::new(Slug::InsufficientScope, detail).with(header::WWW_AUTHENTICATE, challenge))
-                }
-                _ => Ok(caller),
+        Identifying::Refusing(Box::pin(async move {
+            if let Some(registry) = registry {
+                registry.refuse(&caller.call, Slug::InsufficientScope.as_str()).await?;
             }
-        })
+            let detail = format!("This needs the scope {}.", scope.as_str());
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
+            Err(Problem::new(Slug::InsufficientScope, detail).with(header::WWW_AUTHENTICATE, challenge))
+        }))
+    }
+}
+
+/// Known at once, unless a refusal must first be logged.
+pub enum Identifying<N> {
+    Done(Option<Result<Caller<N>, Problem>>),
+    Refusing(Pin<Box<dyn Future<Output = Result<Caller<N>, Problem>>>>),
+}
+
+impl<N> Unpin for Identifying<N> {}
+
+impl<N> Future for Identifying<N> {
+    type Output = Result<Caller<N>, Problem>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Done(result) => match result.take() {
+                Some(result) => Poll::Ready(result),
+                None => Poll::Pending,
+            },
+            Self::Refusing(refusing) => refusing.as_mut().poll(context),
+        }
     }
 }
 
@@ -116,10 +140,10 @@ fn registry_of(request: &HttpRequest) -> Result<&Registry, Problem> {
     registry.ok_or_else(|| Problem::new(Slug::Internal, "The server is not set up."))
 }
 
-/// Tokens that this worker has verified, by their digest. An entry is good until the token expires or its client
-/// changes, whichever is first.
+/// Tokens that this worker has verified. An entry is good until the token expires or its client changes, whichever is
+/// first. Only good tokens get in, so the quick hash has no enemy.
 #[derive(Default)]
-pub struct VerifiedTokens(RefCell<HashMap<[u8; 32], Verified>>);
+pub struct VerifiedTokens(RefCell<HashMap<Box<str>, Verified, foldhash::quality::RandomState>>);
 
 #[derive(Clone)]
 struct Verified {
@@ -133,36 +157,35 @@ const NO_TOKEN: &str = "Bearer realm=\"canhbao\"";
 const BAD_TOKEN: &str = "Bearer realm=\"canhbao\", error=\"invalid_token\"";
 
 impl VerifiedTokens {
-    fn find(&self, key: &[u8; 32], now: Timestamp) -> Option<Verified> {
-        let verified = self.0.borrow().get(key).cloned()?;
+    fn find(&self, token: &str, now: Timestamp) -> Option<Verified> {
+        let verified = self.0.borrow().get(token).cloned()?;
         (!verified.state.is_superseded() && now.as_s() < verified.expires_at_s).then_some(verified)
     }
 
-    fn keep(&self, key: [u8; 32], verified: Verified, now: Timestamp) {
+    fn keep(&self, token: &str, verified: Verified, now: Timestamp) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= VERIFIED_MAX {
             kept.retain(|_, old| !old.state.is_superseded() && now.as_s() < old.expires_at_s);
         }
         if kept.len() < VERIFIED_MAX {
-            kept.insert(key, verified);
+            kept.insert(token.into(), verified);
         }
     }
 }
 
 fn verified(request: &HttpRequest, registry: &Registry, now: Timestamp) -> Result<(Arc<ClientState>, Scopes), Problem> {
-    let token = bearer_token(request)?;
+    let text = bearer_token(request)?;
     let tokens = request.app_data::<VerifiedTokens>();
-    let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-    if let Some(verified) = tokens.and_then(|tokens| tokens.find(&key, now)) {
+    if let Some(verified) = tokens.and_then(|tokens| tokens.find(text, now)) {
         return Ok((verified.state, verified.scopes));
     }
     let refused = || Problem::unauthenticated("The access token is not valid.", BAD_TOKEN);
-    let token = registry.authority().verify(token, now).map_err(|_| refused())?;
+    let token = registry.authority().verify(text, now).map_err(|_| refused())?;
     let state = registry.client(&token.client).filter(|state| state.admits(&token.id)).ok_or_else(refused)?;
     let scopes = token.scopes.intersection(state.scopes());
     if let Some(tokens) = tokens {
         let expires_at_s = token.expires_at_s;
-        tokens.keep(key, Verified { state: Arc::clone(&state), scopes, expires_at_s }, now);
+        tokens.keep(text, Verified { state: Arc::clone(&state), scopes, expires_at_s }, now);
     }
     Ok((state, scopes))
 }

@@ -1,6 +1,6 @@
 //! `POST /v1/checks`, `/v1/checks/batch`, `GET /v1/checks/{id}`.
 
-use super::body::{BATCH_BYTES_MAX, CHECK_BYTES_MAX, Json};
+use super::body::{BATCH_BYTES_MAX, CHECK_BYTES_MAX, Unread};
 use super::caller::{Caller, Check, CheckBatch, CheckRead};
 use super::problem::{Problem, Slug};
 use super::{measures, rendered};
@@ -8,7 +8,7 @@ use crate::domain::advice::Context;
 use crate::domain::check::{CHECKS_IN_BATCH_MAX, Question, SUBJECTS_MAX};
 use crate::domain::strict::{Object, present};
 use crate::domain::{CheckId, Fault, Subject, SubjectInput, Violation};
-use crate::registry::{Checked, Error, Registry};
+use crate::registry::{Error, Registry};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,12 +36,13 @@ struct BatchBody<'a> {
 
 pub async fn create(
     caller: Caller<Check>,
-    body: Json<CHECK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    let body = body.json(CHECK_BYTES_MAX).await?;
     let question = body.parse::<CheckBody<'_>>()?.read(&registry)?;
     let checked = registry.check(&caller.call, question).await?;
-    count(&caller.call.actor.party, &checked);
+    measures::checked(&caller.call.actor.party, checked.verdict);
     Ok(rendered(HttpResponse::Ok(), checked.answered))
 }
 
@@ -49,9 +50,10 @@ pub async fn create(
 pub async fn create_batch(
     caller: Caller<CheckBatch>,
     request: HttpRequest,
-    body: Json<BATCH_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    let body = body.json(BATCH_BYTES_MAX).await?;
     let batch = body.parse::<BatchBody<'_>>()?;
     if batch.checks.is_empty() || batch.checks.len() > CHECKS_IN_BATCH_MAX {
         return Err(Problem::violation("/checks", "expected 1 to 1000 checks"));
@@ -99,7 +101,7 @@ async fn answer_each(
         };
         results.push(match answered {
             Ok(checked) => {
-                count(&caller.call.actor.party, &checked);
+                measures::checked(&caller.call.actor.party, checked.verdict);
                 let answer = raw(checked.answered.body)?;
                 serde_json::to_string(&BatchAnswer { answer, log_entry: checked.answered.position.to_string() })
             }
@@ -163,9 +165,4 @@ pub(super) fn read_subjects(
         }
     }
     if violations.is_empty() { Ok(subjects) } else { Err(Problem::violations(slug, violations)) }
-}
-
-fn count(party: &crate::domain::party::PartyId, checked: &Checked) {
-    let labels = [("party", party.to_string()), ("verdict", checked.verdict.as_str().to_owned())];
-    metrics::counter!(measures::CHECKS, &labels).increment(1);
 }

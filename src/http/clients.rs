@@ -1,6 +1,6 @@
 //! `/v1/clients`: create, rotate, disable, enable, read, list.
 
-use super::body::{Json, WORK_BYTES_MAX};
+use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{AdminRead, AdminWrite, Caller};
 use super::problem::Problem;
 use super::{if_match, rendered, text};
@@ -36,10 +36,10 @@ struct RotationBody {
 
 pub async fn create(
     caller: Caller<AdminWrite>,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
-    let body: ClientBody = body.parse()?;
+    let body: ClientBody = body.json(WORK_BYTES_MAX).await?.parse()?;
     let new = NewClient {
         id: body.client_id,
         party: body.party,
@@ -55,11 +55,11 @@ pub async fn rotate(
     caller: Caller<AdminWrite>,
     request: HttpRequest,
     id: web::Path<String>,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (client_id(&id)?, if_match(&request)?);
-    let body: RotationBody = body.parse_or_default()?;
+    let body: RotationBody = body.json(WORK_BYTES_MAX).await?.parse_or_default()?;
     let grace_s = body.grace_s.unwrap_or(Rotation::GRACE_S_DEFAULT);
     if grace_s > Rotation::GRACE_S_MAX {
         return Err(Problem::violation("/grace_s", "expected at most 604800 seconds"));
@@ -72,8 +72,10 @@ pub async fn disable(
     caller: Caller<AdminWrite>,
     request: HttpRequest,
     id: web::Path<String>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
     set_state(&caller, &request, &id, &registry, AccessState::Disabled).await
 }
 
@@ -81,8 +83,10 @@ pub async fn enable(
     caller: Caller<AdminWrite>,
     request: HttpRequest,
     id: web::Path<String>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
     set_state(&caller, &request, &id, &registry, AccessState::Enabled).await
 }
 

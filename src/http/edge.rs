@@ -1,6 +1,7 @@
 //! What surrounds every request: its id, its time, the number of requests at once, the headers of every answer, the
 //! shape of every problem, and what is counted. It knows nothing of what a request is about.
 
+use super::measures;
 use super::problem::{Problem, Slug};
 use crate::auth::Taken;
 use crate::clock::Stopwatch;
@@ -74,8 +75,8 @@ pub async fn surround(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let watch = Stopwatch::start();
-    let registry = request.app_data::<web::Data<Registry>>().cloned();
-    let in_flight = request.app_data::<web::Data<Arc<InFlight>>>().cloned();
+    let registry = request.app_data::<web::Data<Registry>>();
+    let in_flight = request.app_data::<web::Data<Arc<InFlight>>>();
     let (Some(registry), Some(in_flight)) = (registry, in_flight) else {
         return Err(Problem::new(Slug::Internal, "The server is not set up.").into());
     };
@@ -83,21 +84,21 @@ pub async fn surround(
     let random = entropy::bytes16().map_err(|_| Problem::new(Slug::Internal, "No randomness."))?;
     let request_id = RequestId::mint(at, random);
     let Some(_entered) = in_flight.enter() else {
-        metrics::counter!(super::measures::PROBLEMS, "problem" => Slug::Unavailable.as_str()).increment(1);
+        measures::problem(Slug::Unavailable.as_str());
         return Err(Problem::new(Slug::Unavailable, "Too many requests at once.").of_request(request_id).into());
     };
     request.extensions_mut().insert(Arrival { request_id, at });
     let response = match tokio::time::timeout(REQUEST_TIME_MAX, next.call(request)).await {
         Ok(answered) => answered?.map_into_boxed_body(),
         Err(_) => {
-            metrics::counter!(super::measures::PROBLEMS, "problem" => Slug::Unavailable.as_str()).increment(1);
+            measures::problem(Slug::Unavailable.as_str());
             return Err(Problem::new(Slug::Unavailable, "It took too long.").of_request(request_id).into());
         }
     };
     let mut response = with_problem_rendered(response, request_id);
     let taken = response.request().extensions().get::<Taken>().copied();
     put_headers(response.headers_mut(), request_id, taken);
-    metrics::histogram!(super::measures::REQUEST_SECONDS).record(watch.elapsed().as_secs_f64());
+    measures::request_took(watch.elapsed());
     Ok(response)
 }
 
@@ -111,7 +112,7 @@ fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: Request
             &other
         }
     };
-    metrics::counter!(super::measures::PROBLEMS, "problem" => problem.slug.as_str()).increment(1);
+    measures::problem(problem.slug.as_str());
     if let Some(inside) = problem.inside() {
         tracing::error!(%request_id, inside, "request failed");
     }

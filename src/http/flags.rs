@@ -1,6 +1,6 @@
 //! `/v1/flags`: raise, approve, reject, lift, read, list.
 
-use super::body::{Json, WORK_BYTES_MAX};
+use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
 use super::checks::read_subjects;
 use super::problem::{Problem, Slug};
@@ -58,16 +58,13 @@ struct ReasonBody {
     reason: String,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct EmptyBody {}
-
 pub async fn raise(
     caller: Caller<FlagWrite>,
     request: HttpRequest,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    let body = body.json(WORK_BYTES_MAX).await?;
     let key = idempotency_key(&request, &body.0)?;
     let proposal = body.parse::<FlagBody<'_>>()?.read(&registry)?;
     let answered = registry.raise_flag(&caller.call, key, proposal).await?;
@@ -78,11 +75,11 @@ pub async fn approve(
     caller: Caller<FlagApprove>,
     request: HttpRequest,
     id: web::Path<String>,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    body.parse_or_default::<EmptyBody>()?;
+    body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
     Ok(rendered(HttpResponse::Ok(), registry.approve_flag(&caller.call, id, version).await?))
 }
 
@@ -90,11 +87,11 @@ pub async fn reject(
     caller: Caller<FlagApprove>,
     request: HttpRequest,
     id: web::Path<String>,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    let reason = text(body.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
+    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
     Ok(rendered(HttpResponse::Ok(), registry.reject_flag(&caller.call, id, version, reason).await?))
 }
 
@@ -102,11 +99,11 @@ pub async fn lift(
     caller: Caller<FlagWrite>,
     request: HttpRequest,
     id: web::Path<String>,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    let reason = text(body.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
+    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
     Ok(rendered(HttpResponse::Ok(), registry.lift_flag(&caller.call, id, version, reason).await?))
 }
 

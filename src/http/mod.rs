@@ -18,7 +18,8 @@ pub use problem::{Problem, Slug};
 
 use crate::domain::{Subject, SubjectInput};
 use crate::registry::{Answered, Registry};
-use actix_web::http::{Method, header};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, Route};
 
@@ -114,12 +115,14 @@ impl Responder for Problem {
     }
 }
 
+const LOG_ENTRY: HeaderName = HeaderName::from_static("log-entry");
+
 /// An answer with the place of its entry.
 fn rendered(mut response: HttpResponseBuilder, answered: Answered) -> HttpResponse {
     response
-        .content_type("application/json")
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header(("Log-Entry", answered.position.to_string()));
+        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .insert_header((LOG_ENTRY, answered.position.to_string()));
     if let Some(etag) = answered.etag {
         response.insert_header((header::ETAG, etag));
     }

@@ -1,5 +1,6 @@
 //! Liveness, readiness, the contract itself, and the bank directory.
 
+use super::body::NoQuery;
 use super::caller::{Anyone, Caller};
 use super::problem::{Problem, Slug};
 use crate::domain::banks::Institution;
@@ -29,12 +30,17 @@ impl Draining {
 }
 
 /// The process runs. Nothing more is asked, so that a busy disk never gets it killed.
-pub async fn livez() -> HttpResponse {
+pub async fn livez(_: NoQuery) -> HttpResponse {
+    well()
+}
+
+fn well() -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({ "status": "ok" }))
 }
 
 /// Requests sent here will be answered: the log is written, and the process is not ending.
 pub async fn readyz(
+    _: NoQuery,
     registry: web::Data<Registry>,
     draining: web::Data<Arc<Draining>>,
 ) -> Result<HttpResponse, Problem> {
@@ -42,12 +48,12 @@ pub async fn readyz(
         return Err(Problem::new(Slug::Unavailable, "The registry is shutting down."));
     }
     match *registry.log().end().borrow() {
-        End::Running => Ok(livez().await),
+        End::Running => Ok(well()),
         End::Clean | End::Failed => Err(Problem::new(Slug::Unavailable, "The registry cannot write its log.")),
     }
 }
 
-pub async fn contract() -> HttpResponse {
+pub async fn contract(_: NoQuery) -> HttpResponse {
     HttpResponse::Ok().content_type("application/yaml").body(CONTRACT)
 }
 

@@ -1,6 +1,6 @@
 //! `/v1/parties`: create, disable, enable, read, list.
 
-use super::body::{Json, WORK_BYTES_MAX};
+use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{AdminRead, AdminWrite, Caller};
 use super::problem::Problem;
 use super::{if_match, rendered, text};
@@ -19,10 +19,10 @@ struct PartyBody {
 
 pub async fn create(
     caller: Caller<AdminWrite>,
-    body: Json<WORK_BYTES_MAX>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
-    let PartyBody { id, name, role } = body.parse()?;
+    let PartyBody { id, name, role } = body.json(WORK_BYTES_MAX).await?.parse()?;
     let new = NewParty { id, name: text(name, "/name", 200)?, role };
     Ok(rendered(HttpResponse::Created(), registry.create_party(&caller.call, new).await?))
 }
@@ -31,8 +31,10 @@ pub async fn disable(
     caller: Caller<AdminWrite>,
     request: HttpRequest,
     id: web::Path<String>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
     set_state(&caller, &request, &id, &registry, AccessState::Disabled).await
 }
 
@@ -40,8 +42,10 @@ pub async fn enable(
     caller: Caller<AdminWrite>,
     request: HttpRequest,
     id: web::Path<String>,
+    body: Unread,
     registry: web::Data<Registry>,
 ) -> Result<HttpResponse, Problem> {
+    body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
     set_state(&caller, &request, &id, &registry, AccessState::Enabled).await
 }
 

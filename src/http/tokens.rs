@@ -1,7 +1,7 @@
 //! `POST /oauth2/token` (RFC 6749 `client_credentials`, RFC 7523), the public keys and the metadata (RFC 8414).
 //! Errors of the grant have RFC 6749's form, not a problem's.
 
-use super::body::Form;
+use super::body::{NoQuery, Unread};
 use super::edge::arrival;
 use super::problem::Problem;
 use crate::domain::party::{ClientId, Scope, Scopes};
@@ -17,8 +17,9 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const CHALLENGE: &str = "Basic realm=\"canhbao\", charset=\"UTF-8\"";
 const JWKS_CACHE: &str = "public, max-age=300";
 
-pub async fn grant(request: HttpRequest, form: Form, registry: web::Data<Registry>) -> Result<HttpResponse, Problem> {
+pub async fn grant(request: HttpRequest, form: Unread, registry: web::Data<Registry>) -> Result<HttpResponse, Problem> {
     let request_id = arrival(&request)?.request_id;
+    let form = form.form().await?;
     let (proof, wanted) = match read_grant(&request, &form) {
         Ok(read) => read,
         Err(refusal) => return Ok(refusal.respond()),
@@ -36,11 +37,11 @@ pub async fn grant(request: HttpRequest, form: Form, registry: web::Data<Registr
     }
 }
 
-pub async fn keys(registry: web::Data<Registry>) -> HttpResponse {
+pub async fn keys(_: NoQuery, registry: web::Data<Registry>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, JWKS_CACHE)).json(registry.authority().jwks())
 }
 
-pub async fn metadata(registry: web::Data<Registry>) -> HttpResponse {
+pub async fn metadata(_: NoQuery, registry: web::Data<Registry>) -> HttpResponse {
     let issuer = registry.authority().issuer();
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, JWKS_CACHE)).json(json!({
         "issuer": issuer,
@@ -90,12 +91,12 @@ impl Refusal {
     }
 }
 
-fn read_grant(request: &HttpRequest, form: &Form) -> Result<(Proof, Option<Scopes>), Refusal> {
+fn read_grant(request: &HttpRequest, form: &[u8]) -> Result<(Proof, Option<Scopes>), Refusal> {
     if !request.query_string().is_empty() {
         return Err(Refusal::Request("parameters belong in the body"));
     }
     let mut given = Given::default();
-    for (name, value) in form_urlencoded::parse(&form.0) {
+    for (name, value) in form_urlencoded::parse(form) {
         let place = match name.as_ref() {
             "grant_type" => &mut given.grant_type,
             "scope" => &mut given.scope,

@@ -3,6 +3,7 @@
 
 use super::{Entry, SKEW_MS_MAX, entries_of};
 use crate::domain::Timestamp;
+use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
 
 const BATCHES_AT_ONCE: u32 = 64;
@@ -14,10 +15,11 @@ pub fn find(
     at: Timestamp,
     is_it: impl Fn(&Entry) -> bool,
 ) -> Result<Option<(u64, Entry)>, StoreError> {
-    let mut next = first_candidate(connection, node, at)?;
+    let Some(log) = store::log::find(connection, node)? else { return Ok(None) };
+    let mut next = first_candidate(connection, log, at)?;
     loop {
         let (mut found, mut read, mut done) = (None, 0_u32, false);
-        store::log::stream(connection, node, next, BATCHES_AT_ONCE, &mut |batch| {
+        store::log::stream(connection, log, next, BATCHES_AT_ONCE, &mut |batch| {
             read += 1;
             next = batch.first_index + batch.size;
             if found.is_some() || done {
@@ -40,15 +42,15 @@ pub fn find(
 }
 
 /// The first index of the first batch up to whose end the log has reached `at`.
-fn first_candidate(connection: &mut dyn Connection, node: &str, at: Timestamp) -> Result<u64, StoreError> {
-    let (mut low, (mut high, _)) = (0, store::log::end(connection, node)?);
+fn first_candidate(connection: &mut dyn Connection, log: LogNumber, at: Timestamp) -> Result<u64, StoreError> {
+    let (mut low, (mut high, _)) = (0, store::log::end(connection, log)?);
     while low < high {
         let middle = low + (high - low) / 2;
-        let Some((first_index, size, at_max)) = store::log::batch_at(connection, node, middle)? else { break };
-        if at_max < at {
-            low = first_index + size;
+        let Some(batch) = store::log::batch_at(connection, log, middle)? else { break };
+        if batch.at_max < at {
+            low = batch.first_index + batch.size;
         } else {
-            high = first_index;
+            high = batch.first_index;
         }
     }
     Ok(low)

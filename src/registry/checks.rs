@@ -9,7 +9,6 @@ use crate::log::{self, Act, Entry, EntrySubject, FlagVersion, Pending, Record, R
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// A check that is answered, with its verdict for the metrics.
 pub struct Checked {
@@ -76,10 +75,10 @@ impl Registry {
 
     /// What a party was answered, as the log has it. Another party's check is not found.
     pub async fn read_check(&self, call: &Call, id: CheckId) -> Result<Answered, Error> {
-        let node = Arc::clone(&self.node);
+        let node = self.node;
         let found = self
             .read(move |connection| {
-                log::find(connection, &node, id.minted_at(), |entry| {
+                log::find(connection, node, id.minted_at(), |entry| {
                     entry.act == Act::Check && entry.resource == Some(Resource::Check(id))
                 })
             })

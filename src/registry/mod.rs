@@ -50,7 +50,7 @@ pub struct Answered {
 
 /// What a registry is opened with.
 pub struct Settings {
-    pub node: Arc<str>,
+    pub node: String,
     pub log: Limits,
     pub quotas: DefaultQuotas,
     /// Threads that load the index.
@@ -66,7 +66,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     directory: ArcSwap<Directory>,
     refusals: refusals::Refusals,
-    node: Arc<str>,
+    node: &'static str,
 }
 
 impl Registry {
@@ -82,8 +82,9 @@ impl Registry {
         let index = Arc::new(Index::load(store.as_ref(), hasher, settings.threads)?);
         let access = Arc::new(Access::load(store.as_ref(), settings.quotas)?);
         let publisher = Publisher { index: Arc::clone(&index), access: Arc::clone(&access) };
-        let node = Arc::clone(&settings.node);
-        let log = Log::start(store.as_ref(), Arc::clone(&node), settings.log, Box::new(publisher))?;
+        // Once in the life of the process.
+        let node: &'static str = Box::leak(settings.node.clone().into_boxed_str());
+        let log = Log::start(store.as_ref(), node, settings.log, Box::new(publisher))?;
         Ok(Self {
             store,
             log,
@@ -195,15 +196,20 @@ impl Registry {
         self.refusals.count(call);
     }
 
-    /// Logs the refused calls of the minutes that have ended; of all minutes with `Timestamp::from_ms(u64::MAX)`.
+    /// Logs the refused calls of the minutes that have ended; of all minutes with `Timestamp::from_ms(u64::MAX)`. What
+    /// cannot be logged now stays counted.
     pub async fn log_refusals(&self, now: Timestamp) -> Result<(), Error> {
+        let mut result = Ok(());
         for (call, count) in self.refusals.take_ended(now) {
-            let mut entry = self.entry(Act::Refused, &Call { at: self.now(), ..call });
+            let mut entry = self.entry(Act::Refused, &Call { at: self.now(), ..call.clone() });
             entry.problem = Some("rate_limited".to_owned());
             entry.count = count;
-            self.log_reading(&entry).await?;
+            if let Err(error) = self.log_reading(&entry).await {
+                self.refusals.put_back(call, count);
+                result = Err(error);
+            }
         }
-        Ok(())
+        result
     }
 }
 

@@ -25,6 +25,14 @@ impl Refusals {
         self.lock().extract_if(|(_, counted_in), _| *counted_in < minute).map(|(_, counted)| counted).collect()
     }
 
+    /// Counts again what could not be logged.
+    pub(super) fn put_back(&self, call: Call, count: u32) {
+        let minute = call.at.as_ms() / MINUTE_MS;
+        let mut counted = self.lock();
+        let (_, counted) = counted.entry((call.actor.client.clone(), minute)).or_insert((call, 0));
+        *counted = counted.saturating_add(count);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(ClientId, u64), (Call, u32)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
+const UNFINISHED_FILE: &str = "unfinished";
+const TLS_DIRECTORY: &str = "tls";
 const KEYS_DIRECTORY: &str = "keys";
 const PEPPER_FILE: &str = "pepper.hex";
 const OWNER_ONLY: u32 = 0o700;
@@ -49,23 +51,54 @@ pub struct Home {
 }
 
 impl Home {
+    /// Whether a whole registry is there.
     pub fn exists(path: &Path) -> bool {
-        path.join(FILE).exists()
+        path.join(FILE).exists() && !path.join(UNFINISHED_FILE).exists()
     }
 
-    /// Makes the directory with keys, database and configuration. The configuration comes last: it says that all is there.
+    /// Makes the directory with keys and database. Until `finish`, a mark says that it is only half made; what such a
+    /// mark stands beside is cleared away, and without a mark nothing is ever touched.
     pub fn create(path: &Path, config: &Config, now: Timestamp) -> Result<Self, HomeError> {
-        if Self::exists(path) {
-            return Err(HomeError::Taken(path.to_owned()));
-        }
         let keys = path.join(KEYS_DIRECTORY);
-        fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(&keys).map_err(|error| failed(&keys, &error))?;
+        make_private_directory(path)?;
         let home = Self::locked(path)?;
+        let mark = path.join(UNFINISHED_FILE);
+        if mark.exists() {
+            home.clear()?;
+        } else if Self::exists(path) || keys.exists() || path.join(DATABASE_FILE).exists() {
+            return Err(HomeError::Taken(path.to_owned()));
+        } else {
+            create_private(&mark, "This directory is only half made.\n")?;
+        }
+        make_private_directory(&keys)?;
         create_private(&keys.join(SIGNING_KEY_FILE), &SigningKey::generate_pem()?)?;
         create_private(&keys.join(PEPPER_FILE), &Pepper::generate_text()?)?;
         SqliteStore::create(&path.join(DATABASE_FILE), &config.registry, now)?;
-        create_private(&path.join(FILE), &format!("{CONFIG_HEAD}\n{}", config.to_toml()?))?;
         Ok(home)
+    }
+
+    /// Everything that belongs into a new registry is there.
+    pub fn finish(&self, config: &Config) -> Result<(), HomeError> {
+        create_private(&self.path.join(FILE), &format!("{CONFIG_HEAD}\n{}", config.to_toml()?))?;
+        let mark = self.path.join(UNFINISHED_FILE);
+        fs::remove_file(&mark).map_err(|error| failed(&mark, &error))
+    }
+
+    /// Removes what `create` and its callers have made, and nothing else.
+    fn clear(&self) -> Result<(), HomeError> {
+        for name in [KEYS_DIRECTORY, TLS_DIRECTORY] {
+            let path = self.path.join(name);
+            if path.exists() {
+                fs::remove_dir_all(&path).map_err(|error| failed(&path, &error))?;
+            }
+        }
+        let files = ["registry.db", "registry.db-wal", "registry.db-shm", FILE, "operator.json", "demo.json"];
+        for path in files.map(|name| self.path.join(name)) {
+            if path.exists() {
+                fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn open(path: &Path) -> Result<Self, HomeError> {
@@ -119,13 +152,21 @@ impl Home {
 
     /// The time of the last entry in a node's log.
     pub fn latest_entry(&self, store: &dyn Store, node: &str) -> Result<Timestamp, HomeError> {
-        Ok(store.find(|connection| store::log::end(connection, node))?.1)
+        let latest = store.find(|connection| match store::log::find(connection, node)? {
+            None => Ok(Timestamp::EPOCH),
+            Some(log) => Ok(store::log::end(connection, log)?.1),
+        });
+        Ok(latest?)
     }
 
     /// Certificate chain and private key.
     pub fn tls_files(&self, config: &Config) -> (PathBuf, PathBuf) {
         (self.path.join(&config.tls.certificate), self.path.join(&config.tls.key))
     }
+}
+
+fn make_private_directory(path: &Path) -> Result<(), HomeError> {
+    fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(|error| failed(path, &error))
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> HomeError {

@@ -29,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const BACKLOG: u32 = 2048;
 const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 const DISCONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+const OPERATIONS_IN_FLIGHT_MAX: usize = 64;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +85,7 @@ impl Server {
         }
         let clock = Arc::new(SystemClock::new(latest));
         let settings = Settings {
-            node: config.node.as_str().into(),
+            node: config.node.clone(),
             log: config.log_limits(),
             quotas: config.default_quotas(),
             threads: config.workers(),
@@ -93,6 +94,11 @@ impl Server {
         let registry = Registry::open(store, hasher, authority, directory, shared, &settings)
             .map_err(|error| ServeError::Start(error.to_string()))?;
         Ok(Self { registry: web::Data::new(registry), home, config, clock })
+    }
+
+    /// A new registry is filled.
+    pub fn finish(&self) -> Result<(), ServeError> {
+        Ok(self.home.finish(&self.config)?)
     }
 
     /// Serves until a signal or a failed commit ends it; `ready` is called when requests are answered.
@@ -107,11 +113,11 @@ impl Server {
         let draining = Arc::new(Draining::default());
         let in_flight = InFlight::new(self.config.limits.in_flight_max);
         let https = self.start_https(listener, &certificate, &draining, &in_flight)?;
-        let operations = self.start_operations(operations_listener, &draining, recorder)?;
+        let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
         let (https_handle, operations_handle) = (https.handle(), operations.handle());
         let servers = [actix_web::rt::spawn(https), actix_web::rt::spawn(operations)];
         ready()?;
-        let ended = self.watch(&certificate, &in_flight).await?;
+        let ended = self.watch(&certificate, &in_flight, &recorder).await?;
         draining.start();
         tracing::info!("draining");
         https_handle.stop(true).await;
@@ -165,11 +171,14 @@ impl Server {
     ) -> Result<actix_web::dev::Server, ServeError> {
         let (registry, draining) = (self.registry.clone(), web::Data::new(Arc::clone(draining)));
         let recorder = web::Data::new(recorder);
+        let in_flight = web::Data::new(InFlight::new(OPERATIONS_IN_FLIGHT_MAX));
         let app = move || {
             App::new()
                 .app_data(registry.clone())
                 .app_data(draining.clone())
+                .app_data(in_flight.clone())
                 .app_data(recorder.clone())
+                .wrap(from_fn(edge::surround))
                 .route("/livez", web::get().to(ops::livez))
                 .route("/readyz", web::get().to(ops::readyz))
                 .route("/metrics", web::get().to(observe::metrics))
@@ -179,7 +188,12 @@ impl Server {
     }
 
     /// Waits for what ends the process, and does what comes up meanwhile.
-    async fn watch(&self, certificate: &Certificate, in_flight: &InFlight) -> Result<End, ServeError> {
+    async fn watch(
+        &self,
+        certificate: &Certificate,
+        in_flight: &InFlight,
+        recorder: &PrometheusHandle,
+    ) -> Result<End, ServeError> {
         let on = |kind| signal(kind).map_err(|error| ServeError::Start(error.to_string()));
         let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let mut hangup = on(SignalKind::hangup())?;
@@ -193,6 +207,7 @@ impl Server {
                 _ = log_end.wait_for(|end| *end != End::Running) => return Ok(End::Failed),
                 _ = every.tick() => {
                     observe::gauges(&self.registry, &self.clock, in_flight);
+                    recorder.run_upkeep();
                     if let Err(error) = self.registry.log_refusals(self.clock.now()).await {
                         tracing::warn!(?error, "refused calls could not be logged");
                     }

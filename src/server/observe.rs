@@ -76,6 +76,5 @@ fn count(number: usize) -> f64 {
 }
 
 pub async fn metrics(recorder: web::Data<PrometheusHandle>) -> HttpResponse {
-    recorder.run_upkeep();
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorder.render())
 }

@@ -95,9 +95,9 @@ pub fn self_signed(home: &Path, names: &[String]) -> Result<SelfSigned, ServeErr
     server.use_authority_key_identifier_extension = true;
     let issuer = Issuer::new(ca, ca_key);
     let certificate = server.signed_by(&key, &issuer).map_err(failed)?.pem();
-    let files = [("ca.pem", &ca_pem), ("server.pem", &certificate), ("server.key", &key.serialize_pem())];
-    for (name, pem) in files {
-        create_private(&directory.join(name), pem).map_err(HomeError::from)?;
+    create_private(&directory.join("server.key"), &key.serialize_pem()).map_err(HomeError::from)?;
+    for (name, pem) in [("ca.pem", ca_pem), ("server.pem", certificate)] {
+        std::fs::write(directory.join(name), pem).map_err(|error| ServeError::Start(error.to_string()))?;
     }
     Ok(SelfSigned { ca: directory.join("ca.pem") })
 }

@@ -46,7 +46,7 @@ pub fn find(
                 etag: row.text(6)?.to_owned(),
                 body: row.blob(7)?.to_vec(),
             };
-            found = Some((answer, LogPosition { node: row.text(2)?.into(), index: row.count(3)? }));
+            found = Some((answer, LogPosition { node: row.text(2)?.to_owned().into(), index: row.count(3)? }));
             Ok(())
         },
     )?;

@@ -3,6 +3,9 @@
 use super::{Connection, Row, StoreError, Value};
 use crate::domain::Timestamp;
 
+/// A log's entries have places from `number * LOG_PLACES` on, so that one integer orders and finds every batch.
+const LOG_PLACES: u64 = 1 << 40;
+
 /// Entries that are committed together, as one row.
 pub struct LogBatch {
     pub first_index: u64,
@@ -14,12 +17,56 @@ pub struct LogBatch {
     pub entries: Vec<u8>,
 }
 
-pub fn append(connection: &mut dyn Connection, node: &str, batch: &LogBatch) -> Result<(), StoreError> {
+/// One log in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogNumber(u64);
+
+impl LogNumber {
+    fn place(self, index: u64) -> Result<Value<'static>, StoreError> {
+        if index >= LOG_PLACES {
+            return Err(StoreError::Corrupt("a log of more than 2^40 entries"));
+        }
+        Value::count(self.0 * LOG_PLACES + index)
+    }
+
+    fn last_place(self) -> Result<Value<'static>, StoreError> {
+        self.place(LOG_PLACES - 1)
+    }
+
+    fn index(self, place: u64) -> Result<u64, StoreError> {
+        place.checked_sub(self.0 * LOG_PLACES).ok_or(StoreError::Corrupt("a batch of another log"))
+    }
+}
+
+/// The log of a node, if it has one.
+pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNumber>, StoreError> {
+    let mut found = None;
+    connection.query("SELECT number FROM log WHERE node = $1", &[Value::Text(node)], &mut |row| {
+        found = Some(LogNumber(row.count(0)?));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The log of a node, made if it has none.
+pub fn find_or_create(connection: &mut dyn Connection, node: &str) -> Result<LogNumber, StoreError> {
+    if let Some(log) = find(connection, node)? {
+        return Ok(log);
+    }
+    connection.begin()?;
     connection.execute(
-        "INSERT INTO log_batch (node, first_index, size, at_min, at_max, entries) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO log (node, number) SELECT $1, COALESCE(MAX(number) + 1, 0) FROM log",
+        &[Value::Text(node)],
+    )?;
+    connection.commit()?;
+    find(connection, node)?.ok_or(StoreError::Corrupt("a log that does not stay"))
+}
+
+pub fn append(connection: &mut dyn Connection, log: LogNumber, batch: &LogBatch) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT INTO log_batch (place, size, at_min, at_max, entries) VALUES ($1, $2, $3, $4, $5)",
         &[
-            Value::Text(node),
-            Value::count(batch.first_index)?,
+            log.place(batch.first_index)?,
             Value::count(batch.size)?,
             Value::count(batch.at_min.as_ms())?,
             Value::count(batch.at_max.as_ms())?,
@@ -29,54 +76,53 @@ pub fn append(connection: &mut dyn Connection, node: &str, batch: &LogBatch) -> 
     Ok(())
 }
 
-/// Where a log goes on: the number of entries, and the latest time in it.
-pub fn end(connection: &mut dyn Connection, node: &str) -> Result<(u64, Timestamp), StoreError> {
-    let mut found = (0, Timestamp::EPOCH);
-    connection.query(
-        "SELECT first_index + size, at_max FROM log_batch WHERE node = $1 ORDER BY first_index DESC LIMIT 1",
-        &[Value::Text(node)],
-        &mut |row| {
-            found = (row.count(0)?, Timestamp::from_ms(row.count(1)?));
-            Ok(())
-        },
-    )?;
-    Ok(found)
+/// What is known of a batch without its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHead {
+    pub first_index: u64,
+    pub size: u64,
+    pub at_max: Timestamp,
 }
 
-/// The first batch that holds `index` or a later one: its first index and its `at_max`.
-pub fn batch_at(
-    connection: &mut dyn Connection,
-    node: &str,
-    index: u64,
-) -> Result<Option<(u64, u64, Timestamp)>, StoreError> {
+/// The last batch that starts at `index` or before.
+pub fn batch_at(connection: &mut dyn Connection, log: LogNumber, index: u64) -> Result<Option<BatchHead>, StoreError> {
     let mut found = None;
     connection.query(
-        "SELECT first_index, size, at_max FROM log_batch WHERE node = $1 AND first_index <= $2 \
-         ORDER BY first_index DESC LIMIT 1",
-        &[Value::Text(node), Value::count(index)?],
+        "SELECT place, size, at_max FROM log_batch WHERE place >= $1 AND place <= $2 ORDER BY place DESC LIMIT 1",
+        &[log.place(0)?, log.place(index)?],
         &mut |row| {
-            found = Some((row.count(0)?, row.count(1)?, Timestamp::from_ms(row.count(2)?)));
+            found = Some(BatchHead {
+                first_index: log.index(row.count(0)?)?,
+                size: row.count(1)?,
+                at_max: Timestamp::from_ms(row.count(2)?),
+            });
             Ok(())
         },
     )?;
     Ok(found)
 }
 
-/// Streams batches in order, from the one that starts at `first_index`, `batches_max` at most.
+/// Where a log goes on: the number of its entries, and the latest time in it.
+pub fn end(connection: &mut dyn Connection, log: LogNumber) -> Result<(u64, Timestamp), StoreError> {
+    let last = batch_at(connection, log, LOG_PLACES - 1)?;
+    Ok(last.map_or((0, Timestamp::EPOCH), |batch| (batch.first_index + batch.size, batch.at_max)))
+}
+
+/// Streams batches in order, from the first that starts at `index` or later, `batches_max` at most.
 pub fn stream(
     connection: &mut dyn Connection,
-    node: &str,
-    first_index: u64,
+    log: LogNumber,
+    index: u64,
     batches_max: u32,
     each: &mut dyn FnMut(LogBatch) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     connection.query(
-        "SELECT first_index, size, at_min, at_max, entries FROM log_batch WHERE node = $1 AND first_index >= $2 \
-         ORDER BY first_index LIMIT $3",
-        &[Value::Text(node), Value::count(first_index)?, Value::Int(batches_max.into())],
+        "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place >= $1 AND place <= $2 \
+         ORDER BY place LIMIT $3",
+        &[log.place(index)?, log.last_place()?, Value::Int(batches_max.into())],
         &mut |row: &dyn Row| {
             each(LogBatch {
-                first_index: row.count(0)?,
+                first_index: log.index(row.count(0)?)?,
                 size: row.count(1)?,
                 at_min: Timestamp::from_ms(row.count(2)?),
                 at_max: Timestamp::from_ms(row.count(3)?),

@@ -12,11 +12,12 @@ const VERSION_MIN: i32 = 3_051_003;
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
 const MIGRATIONS: &[&str] = &[];
+/// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
+const PAGE_BYTES: i64 = 16_384;
 const STATEMENTS_CACHED_MAX: usize = 64;
 const READERS_KEPT_MAX: usize = 16;
 /// 64 MiB in pages of KiB, negative as SQLite wants it.
 const WRITER_CACHE_KIB: i64 = -65_536;
-const MMAP_BYTES_MAX: i64 = 1 << 36;
 
 pub struct SqliteStore {
     path: PathBuf,
@@ -66,7 +67,6 @@ impl SqliteStore {
     fn open_reader(&self) -> Result<SqliteConnection, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let inner = rusqlite::Connection::open_with_flags(&self.path, flags)?;
-        inner.pragma_update(None, "mmap_size", MMAP_BYTES_MAX)?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
         Ok(SqliteConnection { inner })
     }
@@ -126,6 +126,8 @@ struct SqliteConnection {
 impl SqliteConnection {
     fn open(path: &Path, flags: rusqlite::OpenFlags) -> Result<Self, StoreError> {
         let inner = rusqlite::Connection::open_with_flags(path, flags)?;
+        // Has an effect on a new database only.
+        inner.pragma_update(None, "page_size", PAGE_BYTES)?;
         let mode: String = inner.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         inner.pragma_update(None, "synchronous", "FULL")?;
         inner.pragma_update(None, "foreign_keys", true)?;

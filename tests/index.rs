@@ -1,0 +1,217 @@
+//! The index against a model, through the door that live changes use, and loaded again from a store.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+
+use canhbao::domain::party::{ClientId, PartyId};
+use canhbao::domain::{
+    Actor, Category, Change, Flag, FlagId, Proposal, Replaces, RequestId, Source, SourceKind, Subject, SubjectHasher,
+    SubjectKind, Timestamp, Urgency, Verdict,
+};
+use canhbao::index::Index;
+use canhbao::log::{Act, Entry, Limits, Log, Publish, Record};
+use canhbao::store::Store;
+use canhbao::store::sqlite::SqliteStore;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const DAY_MS: u64 = 86_400_000;
+
+fn actor(name: &str) -> Actor {
+    Actor { party: PartyId::parse("police").unwrap(), client: ClientId::parse(name).unwrap() }
+}
+
+fn subject(number: u8) -> Subject {
+    Subject::from_canonical(&format!("account:970436:1000{number:03}")).unwrap()
+}
+
+fn person() -> Subject {
+    Subject::from_canonical("person:001099012345").unwrap()
+}
+
+fn proposal(subject: Subject, verdict: Verdict, linked: Vec<Subject>) -> Proposal {
+    Proposal {
+        subject,
+        verdict,
+        category: Category::Mule,
+        case: "C-7".to_owned(),
+        reason: "r".to_owned(),
+        legal_basis: (verdict == Verdict::Block).then(|| canhbao::domain::LegalBasis {
+            document: "1/QĐ".to_owned(),
+            issued_on: "2026-01-01".to_owned(),
+            authority: "A".to_owned(),
+        }),
+        expires_at: None,
+        urgency: Urgency::Normal,
+        linked,
+        source: Source { kind: SourceKind::Police, reference: None },
+    }
+}
+
+fn active(id: u128, proposal: Proposal, now: Timestamp) -> Flag {
+    let raised = Flag::propose(FlagId::from_bytes(id.to_be_bytes()), proposal, actor("a1"), now).unwrap();
+    raised.approve(actor("b2"), now).unwrap()
+}
+
+fn new(flag: Flag) -> Change {
+    Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag) }
+}
+
+struct Home {
+    _directory: tempfile::TempDir,
+    store: Arc<SqliteStore>,
+}
+
+fn home() -> Home {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.db");
+    SqliteStore::create(&path, "test.example", Timestamp::EPOCH).unwrap();
+    let store = Arc::new(SqliteStore::open(&path, Timestamp::EPOCH).unwrap());
+    Home { _directory: directory, store }
+}
+
+fn index(home: &Home) -> Index {
+    Index::load(home.store.as_ref(), SubjectHasher::new(&[7; 32]), 2).unwrap()
+}
+
+#[test]
+fn a_flag_answers_from_its_publication_until_the_second_it_expires() {
+    let index = index(&home());
+    let now = Timestamp::from_ms(1_000_000);
+    let flag = active(1, proposal(subject(1), Verdict::Hold, Vec::new()), now);
+    let end = flag.expires_at.unwrap();
+    assert_eq!(end, now.plus_ms(30 * DAY_MS));
+    let hash = index.hash(&subject(1));
+    assert!(index.lookup(&hash, now).is_empty());
+    index.publish(&[(5, new(flag))]);
+    assert_eq!(index.list_version(), 5);
+    let hits = index.lookup(&hash, end.minus_ms(1));
+    assert_eq!((hits.len(), hits[0].verdict, hits[0].case.as_str()), (1, Verdict::Hold, "C-7"));
+    assert!(index.lookup(&hash, end).is_empty());
+    assert!(index.lookup(&index.hash(&subject(2)), now).is_empty());
+}
+
+#[test]
+fn a_lifted_flag_is_gone_with_everything_it_linked_to() {
+    let index = index(&home());
+    let now = Timestamp::from_ms(1_000_000);
+    let flag = active(1, proposal(person(), Verdict::Block, vec![subject(1), subject(2)]), now);
+    let lifted = flag.lift(actor("b2"), "wrong".to_owned(), now).unwrap();
+    index.publish(&[(1, new(flag))]);
+    let linked = index.lookup(&index.hash(&subject(2)), now);
+    assert_eq!((linked[0].verdict, linked[0].linked_from), (Verdict::Hold, Some(SubjectKind::Person)));
+    assert_eq!(index.lookup(&index.hash(&person()), now)[0].document.as_deref(), Some("1/QĐ"));
+    assert_eq!(index.len(), 3);
+    index.publish(&[(2, Change::Flag { replaces: Replaces::Version(2), flag: Box::new(lifted) })]);
+    assert_eq!(index.len(), 0);
+    for subject in [person(), subject(1), subject(2)] {
+        assert!(index.lookup(&index.hash(&subject), now).is_empty());
+    }
+}
+
+#[test]
+fn readers_see_a_version_and_the_flags_of_that_version_while_changes_come_in() {
+    let index = Arc::new(index(&home()));
+    let now = Timestamp::from_ms(1_000_000);
+    let hash = index.hash(&subject(1));
+    let writer = Arc::clone(&index);
+    let changes: u64 = 3_000;
+    let thread = std::thread::spawn(move || {
+        for number in 1..=changes {
+            let flag = active(u128::from(number), proposal(subject(1), Verdict::Warn, Vec::new()), now);
+            writer.publish(&[(number, new(flag))]);
+        }
+    });
+    let mut versions = Vec::new();
+    while versions.last() != Some(&changes) {
+        let (hits, version) = index.at_one_version(|| index.lookup(&hash, now).len());
+        assert!(hits >= usize::try_from(version).unwrap().min(100), "version {version} shows {hits} flags");
+        versions.push(version);
+    }
+    assert!(versions.is_sorted());
+    thread.join().unwrap();
+}
+
+struct Nobody;
+impl Publish for Nobody {
+    fn publish(&mut self, _: &[(u64, Change)]) {}
+}
+
+/// Stores changes through the log, as the registry does.
+fn store_changes(home: &Home, changes: Vec<Change>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let limits = Limits { queue_records_max: 64, batch_records_max: 64 };
+        let log = Log::start(home.store.as_ref(), "main", limits, Box::new(Nobody)).unwrap();
+        for change in changes {
+            let entry = Entry {
+                act: Act::FlagRaise,
+                at: Timestamp::from_ms(1_000_000),
+                request_id: RequestId::from_bytes([1; 16]),
+                party: actor("a1").party,
+                client: actor("a1").client,
+                operator: None,
+                resource: None,
+                verdict: None,
+                list_version: 0,
+                subjects: Vec::new(),
+                answer_digest: None,
+                reference: None,
+                problem: None,
+                count: 1,
+            };
+            log.submit(Record::changing(entry, change, None)).unwrap().durable().await.unwrap();
+        }
+        log.close().await;
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Any sequence of raising and lifting gives what a plain list of active flags gives, live and after a reload.
+    #[test]
+    fn live_and_loaded_the_index_equals_the_model(acts in prop::collection::vec((0..6_u8, 0..3_usize, any::<bool>()), 1..40)) {
+        let home = home();
+        let live = index(&home);
+        let now = Timestamp::from_ms(1_000_000);
+        let mut model: Vec<Flag> = Vec::new();
+        let mut changes = Vec::new();
+        for (number, (which, verdict, lift)) in (1_u64..).zip(acts) {
+            let change = match model.iter().position(|flag| flag.subject == subject(which)) {
+                Some(place) if lift => {
+                    let flag = model.remove(place);
+                    let lifted = flag.lift(actor("b2"), "x".to_owned(), now).unwrap();
+                    Change::Flag { replaces: Replaces::Version(flag.version), flag: Box::new(lifted) }
+                }
+                _ => {
+                    let verdict = [Verdict::Warn, Verdict::Hold, Verdict::Block][verdict];
+                    let flag = active(number.into(), proposal(subject(which), verdict, vec![subject(which + 10)]), now);
+                    model.push(flag.clone());
+                    new(flag)
+                }
+            };
+            live.publish(&[(number, change.clone())]);
+            changes.push(change);
+        }
+        store_changes(&home, changes);
+        let loaded = index(&home);
+        for which in 0..20 {
+            let hash = live.hash(&subject(which));
+            let hits = live.lookup(&hash, now);
+            prop_assert_eq!(&hits, &loaded.lookup(&hash, now));
+            let mut expected: Vec<(Verdict, FlagId)> = model
+                .iter()
+                .filter_map(|flag| {
+                    if flag.subject == subject(which) { Some((flag.verdict, flag.id)) }
+                    else if flag.linked.contains(&subject(which)) { Some((flag.verdict.by_link(), flag.id)) }
+                    else { None }
+                })
+                .collect();
+            expected.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+            let found: Vec<(Verdict, FlagId)> = hits.iter().map(|hit| (hit.verdict, hit.id)).collect();
+            prop_assert_eq!(found, expected);
+        }
+        let dyn_store: &dyn Store = home.store.as_ref();
+        prop_assert_eq!(loaded.list_version(), dyn_store.find(|c| canhbao::store::changes::head(c)).unwrap());
+        prop_assert_eq!(live.len(), loaded.len());
+    }
+}

@@ -1,0 +1,345 @@
+//! The whole log of a stopped server, verified against everything that a test saw: no answer without its entry, no entry
+//! lost, doubled or out of order, and nothing in it that nobody asked for.
+
+use super::contract::CONTRACT;
+use super::{Answer, Ask};
+use canhbao::domain::RequestId;
+use canhbao::log::{Act, Entry, SKEW_MS_MAX, entries_of};
+use rusqlite::Connection;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// What a 503 says that was given before anything was written.
+pub const OVERLOADED: [&str; 2] = ["The registry is overloaded.", "Too many requests at once."];
+
+/// One answer, as the log must know it.
+pub struct Sighting {
+    /// `POST /v1/flags/{}/lift`: the method and the contract's template.
+    operation: String,
+    status: u16,
+    request_id: RequestId,
+    /// The index in `Log-Entry`.
+    index: Option<u64>,
+    idempotency_key: Option<String>,
+    /// Who asked, if the test knows.
+    client: Option<String>,
+    body: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    results: Vec<BatchResult<'a>>,
+}
+
+#[derive(Deserialize)]
+struct BatchResult<'a> {
+    #[serde(borrow)]
+    answer: Option<&'a RawValue>,
+    log_entry: Option<String>,
+}
+
+impl Sighting {
+    pub fn of(ask: &Ask<'_>, idempotency_key: Option<String>, client: Option<String>, answer: &Answer) -> Self {
+        let path = ask.path.split('?').next().unwrap();
+        let template = CONTRACT.template(path).unwrap_or("");
+        let parts: Vec<&str> =
+            template.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect();
+        Self {
+            operation: format!("{} {}", ask.method, parts.join("/")),
+            status: answer.status,
+            request_id: RequestId::parse(answer.must("x-request-id")).expect("X-Request-Id is an id"),
+            index: answer.header("log-entry").map(index_of),
+            idempotency_key,
+            client,
+            body: answer.body.clone(),
+        }
+    }
+
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The act that an answer with a `Log-Entry` must have left.
+    fn act(&self) -> Act {
+        match self.operation.as_str() {
+            "POST /v1/checks" => Act::Check,
+            "GET /v1/checks/{}" => Act::CheckRead,
+            "POST /v1/flags" => Act::FlagRaise,
+            "GET /v1/flags" => Act::FlagList,
+            "GET /v1/flags/{}" => Act::FlagRead,
+            "POST /v1/flags/{}/approve" => Act::FlagApprove,
+            "POST /v1/flags/{}/reject" => Act::FlagReject,
+            "POST /v1/flags/{}/lift" => Act::FlagLift,
+            "POST /v1/parties" => Act::PartyCreate,
+            "GET /v1/parties" | "GET /v1/parties/{}" => Act::PartyList,
+            "POST /v1/parties/{}/disable" => Act::PartyDisable,
+            "POST /v1/parties/{}/enable" => Act::PartyEnable,
+            "POST /v1/clients" => Act::ClientCreate,
+            "GET /v1/clients" | "GET /v1/clients/{}" => Act::ClientList,
+            "POST /v1/clients/{}/rotate" => Act::ClientRotate,
+            "POST /v1/clients/{}/disable" => Act::ClientDisable,
+            "POST /v1/clients/{}/enable" => Act::ClientEnable,
+            other => panic!("{other} is not known to leave an entry"),
+        }
+    }
+}
+
+/// `main/17` is 17.
+pub fn index_of(log_entry: &str) -> u64 {
+    log_entry.strip_prefix("main/").and_then(|index| index.parse().ok()).expect("Log-Entry is main/ and a number")
+}
+
+/// A log, read whole.
+pub struct Ledger {
+    pub entries: Vec<Entry>,
+    by_request: HashMap<RequestId, Vec<usize>>,
+}
+
+/// Verifies the log in a data directory that no process uses.
+pub fn check(data: &Path, seen: &[Sighting]) {
+    let ledger = Ledger::read(data);
+    let mut requests = HashSet::new();
+    let mut by_index: BTreeMap<u64, Vec<&Sighting>> = BTreeMap::new();
+    for sighting in seen {
+        assert!(requests.insert(sighting.request_id), "{} has an X-Request-Id twice", sighting.operation);
+        match sighting.index {
+            Some(index) => by_index.entry(index).or_default().push(sighting),
+            None => ledger.check_sighting(sighting),
+        }
+    }
+    for (index, sightings) in by_index {
+        // Of several at once it is not known which one came first, but the entry knows.
+        let id = ledger.entry(index).request_id;
+        let first = sightings.iter().find(|sighting| sighting.request_id == id);
+        match first {
+            Some(first) => ledger.check_sighting(first),
+            None => ledger.check_lost(index, sightings[0]),
+        }
+        let first = first.copied().unwrap_or(sightings[0]);
+        for again in sightings.iter().filter(|sighting| sighting.request_id != id) {
+            ledger.check_repetition(first, again);
+        }
+    }
+}
+
+impl Ledger {
+    /// Reads a copy, so that nothing here can touch the original.
+    pub fn read(data: &Path) -> Self {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["registry.db", "registry.db-wal"] {
+            if data.join(name).exists() {
+                std::fs::copy(data.join(name), copy.path().join(name)).unwrap();
+            }
+        }
+        let database = Connection::open(copy.path().join("registry.db")).unwrap();
+        let entries = read_entries(&database);
+        check_changes(&database, &entries);
+        let mut by_request: HashMap<RequestId, Vec<usize>> = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            by_request.entry(entry.request_id).or_default().push(index);
+        }
+        Self { entries, by_request }
+    }
+
+    pub fn entry(&self, index: u64) -> &Entry {
+        &self.entries[usize::try_from(index).unwrap()]
+    }
+
+    /// The entries that a request left.
+    pub fn of_request(&self, id: RequestId) -> Vec<&Entry> {
+        self.by_request.get(&id).into_iter().flatten().map(|index| &self.entries[*index]).collect()
+    }
+
+    /// The first answer never arrived, and only repetitions of its key tell of it.
+    fn check_lost(&self, index: u64, again: &Sighting) {
+        assert_eq!(again.operation, "POST /v1/flags", "an answer has the entry of another request");
+        assert!(again.idempotency_key.is_some(), "an answer has the entry of another request");
+        assert!(self.of_request(again.request_id).is_empty(), "a repetition left an entry");
+        self.check_entry(again, self.entry(index).request_id, index, "a repetition of a lost answer");
+    }
+
+    /// The same bytes again, for the same key, and no entry of its own.
+    fn check_repetition(&self, first: &Sighting, again: &Sighting) {
+        assert_eq!(again.operation, "POST /v1/flags", "an entry was given out twice");
+        assert!(again.idempotency_key.is_some() && again.idempotency_key == first.idempotency_key);
+        assert_eq!((first.status, &first.body), (again.status, &again.body), "a repetition with another answer");
+        assert!(self.of_request(again.request_id).is_empty(), "a repetition left an entry");
+    }
+
+    fn check_sighting(&self, seen: &Sighting) {
+        let left = self.of_request(seen.request_id);
+        let told = format!("{} -> {}", seen.operation, seen.status);
+        match (seen.operation.as_str(), seen.status) {
+            ("POST /v1/checks/batch", 200) => self.check_batch(seen, left.len()),
+            ("POST /oauth2/token", 200) => {
+                assert_eq!(left.iter().map(|entry| entry.act).collect::<Vec<_>>(), [Act::TokenIssue], "{told}");
+            }
+            (_, 403) => {
+                assert_eq!(left.iter().map(|entry| entry.act).collect::<Vec<_>>(), [Act::Refused], "{told}");
+                assert_eq!(left[0].problem.as_deref(), Some("insufficient_scope"));
+                assert_eq!(left[0].count, 1);
+            }
+            // Who was told to come back knows nothing; the entry may be there, once. Refused before the queue it is not.
+            (_, 503) => {
+                let was_refused = OVERLOADED.contains(&seen.json()["detail"].as_str().unwrap());
+                assert!(left.len() <= usize::from(!was_refused), "{told} left {} entries", left.len());
+            }
+            // One entry tells of all that a minute refused; it has the first one's request id.
+            (_, 429) => assert!(left.iter().all(|entry| entry.problem.as_deref() == Some("rate_limited")), "{told}"),
+            _ => match seen.index {
+                None => assert!(left.is_empty(), "{told} left an entry that it does not name"),
+                Some(index) => {
+                    assert_eq!(left.len(), 1, "{told} left {} entries", left.len());
+                    self.check_entry(seen, seen.request_id, index, &told);
+                }
+            },
+        }
+    }
+
+    fn check_entry(&self, seen: &Sighting, request: RequestId, index: u64, told: &str) {
+        let entry = self.entry(index);
+        assert_eq!(entry.request_id, request, "{told}: main/{index} is another request's");
+        assert_eq!(entry.act, seen.act(), "{told}");
+        assert_eq!(entry.answer_digest, Some(Sha256::digest(&seen.body).into()), "{told}: of another body");
+        if let Some(client) = &seen.client {
+            assert_eq!(entry.client.as_str(), client, "{told}");
+        }
+        let body = seen.json();
+        if let Some(id) = body.get("id").or(body.get("client_id")) {
+            let resource = entry.resource.as_ref().map(ToString::to_string);
+            assert_eq!(resource.as_deref(), id.as_str(), "{told}");
+        }
+        if entry.act == Act::Check {
+            check_answer(entry, &body);
+        }
+    }
+
+    fn check_batch(&self, seen: &Sighting, left: usize) {
+        let body: BatchBody<'_> = serde_json::from_slice(&seen.body).unwrap();
+        let mut answered = HashSet::new();
+        for result in body.results {
+            let Some(answer) = result.answer else { continue };
+            let index = index_of(&result.log_entry.expect("an answer without its entry"));
+            assert!(answered.insert(index), "two answers of a batch have one entry");
+            let entry = self.entry(index);
+            assert_eq!((entry.request_id, entry.act), (seen.request_id, Act::Check));
+            assert_eq!(entry.answer_digest, Some(Sha256::digest(answer.get()).into()), "of other bytes");
+            check_answer(entry, &serde_json::from_str(answer.get()).unwrap());
+        }
+        assert_eq!(answered.len(), left, "a batch left an entry that it does not name");
+    }
+}
+
+fn check_answer(entry: &Entry, body: &Value) {
+    assert_eq!(entry.verdict.unwrap().as_str(), body["verdict"]);
+    assert_eq!(entry.list_version, body["list_version"]);
+    assert_eq!(entry.at.to_string(), body["checked_at"].as_str().unwrap());
+    let results = body["results"].as_array().unwrap();
+    assert_eq!(entry.subjects.len(), results.len());
+    for (subject, result) in entry.subjects.iter().zip(results) {
+        assert_eq!(subject.verdict.as_str(), result["verdict"]);
+        let ids: Vec<String> = subject.flags.iter().map(|flag| flag.id.to_string()).collect();
+        let shown: Vec<&str> = result["flags"].as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, shown);
+    }
+}
+
+fn read_entries(database: &Connection) -> Vec<Entry> {
+    let log = database.query_row("SELECT COUNT(*), MIN(node), MIN(number) FROM log", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+    });
+    // The log with the number 0 has its places from 0 on, so that they are the indices.
+    assert_eq!(log.unwrap(), (1, "main".to_owned(), 0));
+    let query = "SELECT place, size, at_min, at_max, entries FROM log_batch ORDER BY place";
+    let mut statement = database.prepare(query).unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut latest = 0;
+    while let Some(row) = rows.next().unwrap() {
+        assert_eq!(count(row, "place"), length(&entries), "a batch is missing or doubled");
+        let bundle: Vec<u8> = row.get("entries").unwrap();
+        let batch: Vec<Entry> = entries_of(&bundle).map(|bytes| read_entry(bytes.expect("a torn bundle"))).collect();
+        assert_eq!(count(row, "size"), length(&batch));
+        assert!(!batch.is_empty(), "a batch without an entry");
+        let times: Vec<u64> = batch.iter().map(|entry| entry.at.as_ms()).collect();
+        for at in &times {
+            latest = latest.max(*at);
+            assert!(at + SKEW_MS_MAX >= latest, "an entry lies further back than the skew allows");
+        }
+        assert_eq!(count(row, "at_min"), *times.iter().min().unwrap());
+        assert_eq!(count(row, "at_max"), latest);
+        entries.extend(batch);
+    }
+    entries
+}
+
+fn count(row: &rusqlite::Row<'_>, column: &str) -> u64 {
+    u64::try_from(row.get::<_, i64>(column).unwrap()).unwrap()
+}
+
+fn length(entries: &[Entry]) -> u64 {
+    u64::try_from(entries.len()).unwrap()
+}
+
+fn read_entry(bytes: &[u8]) -> Entry {
+    let entry = Entry::decode(bytes).expect("an entry that cannot be read");
+    let mut again = Vec::new();
+    entry.encode(&mut again).unwrap();
+    assert_eq!(again[2..], *bytes, "an entry that is written in another way than it was read");
+    entry
+}
+
+/// Each change has its entry, and each entry of a changing act its change.
+fn check_changes(database: &Connection, entries: &[Entry]) {
+    let mut statement = database.prepare("SELECT number, at, node, log_index FROM change ORDER BY number").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut changing = HashSet::new();
+    let mut last = 0;
+    while let Some(row) = rows.next().unwrap() {
+        let (number, index) = (count(row, "number"), usize::try_from(count(row, "log_index")).unwrap());
+        assert_eq!(number, last + 1, "a change is missing");
+        last = number;
+        assert_eq!(row.get::<_, String>("node").unwrap(), "main");
+        let entry = entries.get(index).expect("a change without its entry");
+        assert_eq!((entry.list_version, entry.at.as_ms()), (number, count(row, "at")));
+        assert!(changes(entry.act), "{:?} changes nothing", entry.act);
+        assert!(changing.insert(index), "two changes have one entry");
+    }
+    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| changes(entry.act)) {
+        assert!(changing.contains(&index), "{:?} at {index} has no change", entry.act);
+    }
+}
+
+fn changes(act: Act) -> bool {
+    match act {
+        Act::Check
+        | Act::CheckRead
+        | Act::FlagRead
+        | Act::FlagList
+        | Act::PartyList
+        | Act::ClientList
+        | Act::TokenIssue
+        | Act::Refused => false,
+        Act::FlagRaise
+        | Act::FlagApprove
+        | Act::FlagReject
+        | Act::FlagLift
+        | Act::FlagImport
+        | Act::PartyCreate
+        | Act::PartyDisable
+        | Act::PartyEnable
+        | Act::ClientCreate
+        | Act::ClientRotate
+        | Act::ClientDisable
+        | Act::ClientEnable => true,
+    }
+}

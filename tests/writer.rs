@@ -1,0 +1,371 @@
+//! The log's writer over a store that can be stopped and broken: nothing is lost, doubled or answered too early.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+
+use canhbao::domain::party::{ClientId, PartyId};
+use canhbao::domain::{
+    Actor, Category, Change, Flag, FlagId, KeptAnswer, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
+    Timestamp, Urgency, Verdict,
+};
+use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, Publish, Record, Refusal, entries_of};
+use canhbao::store::sqlite::SqliteStore;
+use canhbao::store::{self, Connection, Row, Store, StoreError, Value};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+const LIMITS: Limits = Limits { queue_records_max: 64, batch_records_max: 32 };
+
+/// SQLite, with a gate before each commit and a switch that makes commits fail.
+#[derive(Clone)]
+struct Broken {
+    inner: Arc<SqliteStore>,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Broken {
+    fn new() -> (tempfile::TempDir, Self) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("registry.db");
+        SqliteStore::create(&path, "test.example", Timestamp::from_ms(1)).unwrap();
+        let inner = Arc::new(SqliteStore::open(&path, Timestamp::from_ms(1)).unwrap());
+        (home, Self { inner, gate: Arc::new((Mutex::new(true), Condvar::new())), fails: Arc::default() })
+    }
+
+    fn set_gate(&self, open: bool) {
+        *self.gate.0.lock().unwrap() = open;
+        self.gate.1.notify_all();
+    }
+}
+
+impl Store for Broken {
+    fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        Ok(Box::new(BrokenConnection { inner: self.inner.writer()?, store: self.clone() }))
+    }
+
+    fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.inner.read(work)
+    }
+}
+
+struct BrokenConnection {
+    inner: Box<dyn Connection + Send>,
+    store: Broken,
+}
+
+impl Connection for BrokenConnection {
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.inner.begin()
+    }
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let mut open = self.store.gate.0.lock().unwrap();
+        while !*open {
+            open = self.store.gate.1.wait(open).unwrap();
+        }
+        if self.store.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::Engine("the disk is broken".to_owned()));
+        }
+        self.inner.commit()
+    }
+    fn rollback(&mut self) -> Result<(), StoreError> {
+        self.inner.rollback()
+    }
+    fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.inner.begin_part()
+    }
+    fn keep_part(&mut self) -> Result<(), StoreError> {
+        self.inner.keep_part()
+    }
+    fn undo_part(&mut self) -> Result<(), StoreError> {
+        self.inner.undo_part()
+    }
+    fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        self.inner.execute(sql, values)
+    }
+    fn query(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.inner.query(sql, values, each)
+    }
+}
+
+/// Notes which changes were published, in order.
+#[derive(Clone, Default)]
+struct Published(Arc<Mutex<Vec<u64>>>);
+
+impl Publish for Published {
+    fn publish(&mut self, changes: &[(u64, Change)]) {
+        self.0.lock().unwrap().extend(changes.iter().map(|(number, _)| *number));
+    }
+}
+
+fn start(store: &Broken) -> (Log, Published) {
+    let published = Published::default();
+    (Log::start(store, "main", LIMITS, Box::new(published.clone())).unwrap(), published)
+}
+
+fn actor() -> Actor {
+    Actor { party: PartyId::parse("970436").unwrap(), client: ClientId::parse("core-1").unwrap() }
+}
+
+fn entry(at_ms: u64, number: u128) -> Entry {
+    Entry {
+        act: Act::Check,
+        at: Timestamp::from_ms(at_ms),
+        request_id: RequestId::from_bytes(number.to_be_bytes()),
+        party: actor().party,
+        client: actor().client,
+        operator: None,
+        resource: None,
+        verdict: None,
+        list_version: 0,
+        subjects: Vec::new(),
+        answer_digest: None,
+        reference: None,
+        problem: None,
+        count: 1,
+    }
+}
+
+fn reading(at_ms: u64, number: u128) -> Record {
+    Record::reading(&entry(at_ms, number)).unwrap()
+}
+
+fn flag(id: u8) -> Flag {
+    let proposal = Proposal {
+        subject: Subject::from_canonical("account:970436:123456789").unwrap(),
+        verdict: Verdict::Warn,
+        category: Category::Mule,
+        case: "C-1".to_owned(),
+        reason: "test".to_owned(),
+        legal_basis: None,
+        expires_at: None,
+        urgency: Urgency::Urgent,
+        linked: Vec::new(),
+        source: Source { kind: SourceKind::Police, reference: None },
+    };
+    Flag::propose(FlagId::from_bytes([id; 16]), proposal, actor(), Timestamp::from_ms(1_000)).unwrap()
+}
+
+fn raising(id: u8, keep: Option<KeptAnswer>) -> Record {
+    let change = Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag(id)) };
+    Record::changing(entry(1_000, id.into()), change, keep)
+}
+
+fn kept(key: &str) -> KeptAnswer {
+    KeptAnswer {
+        client: actor().client,
+        key: key.to_owned(),
+        request: [1; 32],
+        at: Timestamp::from_ms(1_000),
+        status: 201,
+        location: String::new(),
+        etag: String::new(),
+        body: b"{}".to_vec(),
+    }
+}
+
+/// Every entry of the log, checked to be contiguous from 0.
+fn log_of(store: &Broken) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let read = store.inner.read(&mut |connection| {
+        let log = store::log::find(connection, "main")?.unwrap();
+        store::log::stream(connection, log, 0, u32::MAX, &mut |batch| {
+            assert_eq!(batch.first_index, entries.len() as u64);
+            entries.extend(entries_of(&batch.entries).map(|bytes| Entry::decode(bytes.unwrap()).unwrap()));
+            assert_eq!(batch.first_index + batch.size, entries.len() as u64);
+            Ok(())
+        })
+    });
+    read.unwrap();
+    entries
+}
+
+#[tokio::test]
+async fn every_record_gets_a_place_of_its_own_and_is_there_when_it_is_answered() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    let mut places = HashSet::new();
+    for round in 0..20_u128 {
+        let pending: Vec<_> = (0..50).map(|n| log.submit(reading(1_000, round * 50 + n)).unwrap()).collect();
+        for pending in pending {
+            assert!(places.insert(pending.durable().await.unwrap().index));
+        }
+        assert_eq!(log_of(&store).len(), places.len());
+    }
+    assert_eq!(places, (0..1_000).collect());
+    assert_eq!(log.close().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_refused_at_once_and_what_was_accepted_is_kept() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    store.set_gate(false);
+    let mut accepted = Vec::new();
+    let refused = loop {
+        match log.submit(reading(1_000, accepted.len() as u128)) {
+            Ok(pending) => accepted.push(pending),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() <= LIMITS.queue_records_max + LIMITS.batch_records_max + 1);
+    };
+    assert_eq!(refused, AppendError::QueueFull);
+    assert!(accepted.len() >= LIMITS.queue_records_max);
+    store.set_gate(true);
+    let count = accepted.len();
+    for pending in accepted {
+        pending.durable().await.unwrap();
+    }
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(log_of(&store).len(), count);
+}
+
+#[tokio::test]
+async fn a_failed_commit_fails_every_waiter_and_nothing_is_taken_after_it() {
+    let (_home, store) = Broken::new();
+    let (log, published) = start(&store);
+    log.submit(reading(1_000, 0)).unwrap().durable().await.unwrap();
+    store.set_gate(false);
+    store.fails.store(true, Ordering::SeqCst);
+    let mut pending: Vec<_> = (1..40).map(|number| log.submit(reading(1_000, number)).unwrap()).collect();
+    pending.push(log.submit(raising(200, None)).unwrap());
+    store.set_gate(true);
+    for pending in pending {
+        let error = pending.durable().await.unwrap_err();
+        assert!(matches!(error, AppendError::CommitFailed | AppendError::Closed), "{error:?}");
+    }
+    let mut end = log.end();
+    assert_eq!(*end.wait_for(|end| *end != End::Running).await.unwrap(), End::Failed);
+    store.fails.store(false, Ordering::SeqCst);
+    let later = match log.submit(reading(1_000, 99)) {
+        Ok(pending) => pending.durable().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(later, AppendError::Closed);
+    assert!(published.0.lock().unwrap().is_empty());
+    assert_eq!(log.close().await, End::Failed);
+}
+
+#[tokio::test]
+async fn after_a_restart_the_log_goes_on_where_the_disk_says_it_ended() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    for number in 0..3 {
+        log.submit(reading(5_000, number)).unwrap().durable().await.unwrap();
+    }
+    assert_eq!(log.close().await, End::Clean);
+    let (log, _) = start(&store);
+    assert_eq!(log.submit(reading(5_000, 3)).unwrap().durable().await.unwrap().index, 3);
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(log_of(&store).len(), 4);
+}
+
+#[tokio::test]
+async fn a_change_whose_precondition_fails_fails_alone() {
+    let (_home, store) = Broken::new();
+    let (log, published) = start(&store);
+    store.set_gate(false);
+    let before = log.submit(reading(1_000, 1)).unwrap();
+    let first = log.submit(raising(7, None)).unwrap();
+    let again = log.submit(raising(7, None)).unwrap();
+    let stale = Change::Flag { replaces: Replaces::Version(9), flag: Box::new(flag(7)) };
+    let stale = log.submit(Record::changing(entry(1_000, 2), stale, None)).unwrap();
+    let second = log.submit(raising(8, None)).unwrap();
+    let after = log.submit(reading(1_000, 3)).unwrap();
+    store.set_gate(true);
+    let places: Vec<u64> = [
+        before.durable().await.unwrap().index,
+        first.durable().await.unwrap().index,
+        second.durable().await.unwrap().index,
+        after.durable().await.unwrap().index,
+    ]
+    .into();
+    assert_eq!(places, [0, 1, 2, 3]);
+    assert_eq!(again.durable().await.unwrap_err(), AppendError::Refused(Refusal::Precondition));
+    assert_eq!(stale.durable().await.unwrap_err(), AppendError::Refused(Refusal::Precondition));
+    assert_eq!(*published.0.lock().unwrap(), [1, 2]);
+    assert_eq!(log.close().await, End::Clean);
+    let versions: Vec<u64> = log_of(&store).iter().map(|entry| entry.list_version).collect();
+    assert_eq!(versions, [0, 1, 2, 0]);
+    let dyn_store: &dyn Store = store.inner.as_ref();
+    assert_eq!(dyn_store.find(|connection| store::changes::head(connection)).unwrap(), 2);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_used_once_even_when_two_requests_race() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    store.set_gate(false);
+    let first = log.submit(raising(1, Some(kept("key")))).unwrap();
+    let second = log.submit(raising(2, Some(kept("key")))).unwrap();
+    store.set_gate(true);
+    let position = first.durable().await.unwrap();
+    assert_eq!(second.durable().await.unwrap_err(), AppendError::Refused(Refusal::KeyUsed));
+    let dyn_store: &dyn Store = store.inner.as_ref();
+    let client = actor().client;
+    let (_, kept_at) = dyn_store.find(|c| store::answers::find(c, &client, "key")).unwrap().unwrap();
+    assert_eq!(kept_at, position);
+    assert!(dyn_store.find(|c| store::flags::find(c, FlagId::from_bytes([2; 16]))).unwrap().is_none());
+    assert_eq!(log.close().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_record_from_before_the_declared_skew_is_refused_alone() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    log.submit(reading(60_000, 0)).unwrap().durable().await.unwrap();
+    let too_late = log.submit(reading(49_999, 1)).unwrap();
+    assert_eq!(too_late.durable().await.unwrap_err(), AppendError::TooLate);
+    log.submit(reading(50_000, 2)).unwrap().durable().await.unwrap();
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(log_of(&store).len(), 2);
+}
+
+#[tokio::test]
+async fn an_entry_is_found_by_its_time_wherever_it_stands() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    // Times that run forward with neighbours out of order by up to the skew.
+    let at = |number: u64| 100_000 + number * 200 - (number * 7_919 % 9_000);
+    for number in 0..500_u64 {
+        log.submit(reading(at(number), number.into())).unwrap().durable().await.unwrap();
+    }
+    assert_eq!(log.close().await, End::Clean);
+    let dyn_store: &dyn Store = store.inner.as_ref();
+    for number in (0..500_u64).step_by(7) {
+        let id = RequestId::from_bytes(u128::from(number).to_be_bytes());
+        let found = dyn_store
+            .find(|c| canhbao::log::find(c, "main", Timestamp::from_ms(at(number)), |entry| entry.request_id == id));
+        assert_eq!(found.unwrap().unwrap().0, number);
+    }
+    let none = dyn_store.find(|c| canhbao::log::find(c, "main", Timestamp::from_ms(123), |_| true));
+    assert!(none.unwrap().is_none());
+}
+
+#[test]
+fn rows_of_the_log_refuse_update_and_delete() {
+    let (home, store) = Broken::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let (log, _) = start(&store);
+        log.submit(reading(1_000, 0)).unwrap().durable().await.unwrap();
+        log.submit(raising(1, None)).unwrap().durable().await.unwrap();
+        assert_eq!(log.close().await, End::Clean);
+    });
+    let database = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
+    for table in ["log_batch", "change", "flag_version"] {
+        for sql in [format!("DELETE FROM {table}"), format!("UPDATE {table} SET rowid = rowid")] {
+            let sql = if sql.contains("rowid") && table != "change" {
+                format!("UPDATE {table} SET {}", if table == "log_batch" { "size = 0" } else { "body = ''" })
+            } else {
+                sql.replace("rowid = rowid", "kind = ''")
+            };
+            let error = database.execute(&sql, []).unwrap_err().to_string();
+            assert!(error.contains("append-only"), "{sql}: {error}");
+        }
+    }
+}
