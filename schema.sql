@@ -10,14 +10,14 @@ CREATE TABLE schema_migration (
 
 -- The one row that says which registry this is.
 CREATE TABLE registry (
-    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), -- always 1
     name        TEXT    NOT NULL, -- first part of every log's origin, e.g. registry.example.vn
-    created_at  INTEGER NOT NULL
+    created_at  INTEGER NOT NULL  -- when it was made
 ) STRICT;
 
 -- The one row that numbers changes; a commit that carries a change holds it.
 CREATE TABLE change_head (
-    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), -- always 1
     number      INTEGER NOT NULL -- of the last change; the list_version of answers
 ) STRICT;
 
@@ -37,38 +37,38 @@ CREATE TABLE party (
     role        TEXT    NOT NULL,             -- bank, payment_intermediary, police, auditor or operator
     state       TEXT    NOT NULL,             -- enabled or disabled
     version     INTEGER NOT NULL,             -- 1 and counting; the ETag
-    created_at  INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL,             -- when it was made
     change      INTEGER NOT NULL              -- number of the change that wrote this version
 ) STRICT, WITHOUT ROWID;
 
 -- Credentials' owners: a core system, or one officer.
 CREATE TABLE client (
     id                TEXT    NOT NULL PRIMARY KEY, -- client_id of RFC 6749
-    party             TEXT    NOT NULL REFERENCES party (id),
+    party             TEXT    NOT NULL REFERENCES party (id), -- whose client it is
     name              TEXT    NOT NULL,             -- as people write it
     scopes            TEXT    NOT NULL,             -- separated by spaces
     quotas            TEXT    NOT NULL,             -- JSON: overrides of the default quotas by policy
     state             TEXT    NOT NULL,             -- enabled or disabled
     version           INTEGER NOT NULL,             -- 1 and counting; the ETag
-    created_at        INTEGER NOT NULL,
+    created_at        INTEGER NOT NULL,             -- when it was made
     tokens_void_until INTEGER,                      -- tokens issued up to here are refused; NULL: none
     change            INTEGER NOT NULL              -- number of the change that wrote this version
 ) STRICT, WITHOUT ROWID;
 
 -- What a client proves itself with. Never a secret in clear.
 CREATE TABLE client_credential (
-    client      TEXT    NOT NULL REFERENCES client (id),
+    client      TEXT    NOT NULL REFERENCES client (id), -- whose credential it is
     place       INTEGER NOT NULL, -- 0, 1 ... newest first
     kind        TEXT    NOT NULL, -- secret or key
     value       TEXT    NOT NULL, -- argon2id hash in PHC form, or the public key
-    created_at  INTEGER NOT NULL,
+    created_at  INTEGER NOT NULL, -- when it was made
     expires_at  INTEGER,          -- refused from here on; NULL: no end
     PRIMARY KEY (client, place)
 ) STRICT, WITHOUT ROWID;
 
 -- The list as checks see it: the newest version of each flag, only what an answer needs, so that it loads fast.
 CREATE TABLE flag (
-    id          BLOB    NOT NULL PRIMARY KEY,
+    id          BLOB    NOT NULL PRIMARY KEY, -- UUIDv7
     subject     TEXT    NOT NULL, -- canonical text, e.g. account:970436:0011001932418
     verdict     TEXT    NOT NULL, -- warn, hold or block
     category    TEXT    NOT NULL, -- mule, impersonation ...
@@ -86,8 +86,8 @@ CREATE INDEX flag_by_state ON flag (state, id);
 
 -- Every version of every flag, whole; never changed, never deleted.
 CREATE TABLE flag_version (
-    flag        BLOB    NOT NULL,
-    version     INTEGER NOT NULL,
+    flag        BLOB    NOT NULL, -- id of the flag
+    version     INTEGER NOT NULL, -- 1 and counting
     change      INTEGER NOT NULL, -- number of the change that wrote it; who, when and where stand there and in body
     body        TEXT    NOT NULL, -- JSON of the whole flag
     PRIMARY KEY (flag, version)
@@ -95,10 +95,10 @@ CREATE TABLE flag_version (
 
 -- The first answer to each creating request with an Idempotency-Key, so that its repetition gets the same.
 CREATE TABLE kept_answer (
-    client      TEXT    NOT NULL,
+    client      TEXT    NOT NULL, -- who sent the request
     key         TEXT    NOT NULL, -- Idempotency-Key
     request     BLOB    NOT NULL, -- SHA-256 of path and body
-    at          INTEGER NOT NULL,
+    at          INTEGER NOT NULL, -- when it was answered
     node        TEXT    NOT NULL, -- the entry of the act: log ...
     log_index   INTEGER NOT NULL, -- ... and index
     status      INTEGER NOT NULL, -- HTTP status
@@ -110,7 +110,7 @@ CREATE TABLE kept_answer (
 
 -- The logs in this database, one a node.
 CREATE TABLE log (
-    node        TEXT    NOT NULL PRIMARY KEY,
+    node        TEXT    NOT NULL PRIMARY KEY, -- name of the node
     number      INTEGER NOT NULL UNIQUE -- 0, 1 ... stands for the node in log_batch.place
 ) STRICT, WITHOUT ROWID;
 

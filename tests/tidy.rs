@@ -81,7 +81,7 @@ fn start_of_tests(whole: &str, code: &str) -> usize {
     let mark = "\n#[cfg(test)]\n";
     for (at, _) in code.match_indices(mark) {
         let next = whole[at + mark.len()..].lines().find(|line| !line.starts_with("#["));
-        if next.is_some_and(|line| line.starts_with("mod tests {")) {
+        if next.is_some_and(|line| line.ends_with("{") && line.contains("mod ")) {
             return at + 1;
         }
     }

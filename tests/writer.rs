@@ -79,6 +79,9 @@ impl Connection for BrokenConnection {
     fn undo_part(&mut self) -> Result<(), StoreError> {
         self.inner.undo_part()
     }
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.inner.settle()
+    }
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         self.inner.execute(sql, values)
     }

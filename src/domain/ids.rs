@@ -42,11 +42,25 @@ macro_rules! type_id {
             }
         }
 
+        impl $name {
+            const TEXT_BYTES: usize = $prefix.len() + 1 + SUFFIX_CHARS;
+
+            /// Hands the text to `use_it`. Every answer holds several ids, so it is made on the stack.
+            fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+                let mut text = [b'_'; Self::TEXT_BYTES];
+                let (prefix, rest) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix.as_bytes());
+                if let Some(suffix) = rest.last_chunk_mut() {
+                    encode(self.0, suffix);
+                }
+                // ASCII throughout, so that this never fails.
+                use_it(std::str::from_utf8(&text).unwrap_or_default())
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($prefix)?;
-                f.write_str("_")?;
-                encode(self.0, f)
+                self.with_text(|text| f.write_str(text))
             }
         }
 
@@ -58,7 +72,7 @@ macro_rules! type_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                self.with_text(|text| serializer.serialize_str(text))
             }
         }
 
@@ -101,14 +115,13 @@ fn minted_at(id: Uuid) -> Timestamp {
 }
 
 /// 128 bits in 26 characters of 5 bits, the first of which holds only 3.
-fn encode(id: Uuid, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let bits = id.as_u128();
-    let mut text = [0_u8; SUFFIX_CHARS];
-    for (place, shift) in text.iter_mut().rev().zip((0_u32..).step_by(5)) {
-        let digit = usize::from(bits.unbounded_shr(shift).to_le_bytes()[0] & 31);
-        *place = ALPHABET.get(digit).copied().ok_or(fmt::Error)?;
+fn encode(id: Uuid, text: &mut [u8; SUFFIX_CHARS]) {
+    let mut bits = id.as_u128();
+    for place in text.iter_mut().rev() {
+        let digit = usize::from(bits.to_le_bytes()[0] & 31);
+        *place = ALPHABET.get(digit).copied().unwrap_or(b'0');
+        bits >>= 5;
     }
-    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 fn decode(suffix: &str) -> Option<Uuid> {

@@ -52,11 +52,37 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Hands `2026-11-24T03:00:00.123Z` to `use_it`; every answer holds one, so it is made on the stack.
+    fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+        let second = i64::try_from(self.0 / 1000).unwrap_or_default();
+        let moment = jiff::Timestamp::from_second(second).unwrap_or_default();
+        let civil = jiff::tz::Offset::UTC.to_datetime(moment);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let fields: [(i64, usize); 7] = [
+            (civil.year().into(), 3),
+            (civil.month().into(), 6),
+            (civil.day().into(), 9),
+            (civil.hour().into(), 12),
+            (civil.minute().into(), 15),
+            (civil.second().into(), 18),
+            (i64::try_from(self.0 % 1000).unwrap_or_default(), 22),
+        ];
+        for (mut value, last) in fields {
+            let digits = text.get_mut(..=last).unwrap_or_default().iter_mut().rev();
+            for digit in digits.take_while(|digit| digit.is_ascii_digit()) {
+                *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+            }
+        }
+        // ASCII throughout, so that this never fails.
+        use_it(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = i64::try_from(self.0).map_err(|_| fmt::Error)?;
-        let moment = jiff::Timestamp::from_millisecond(ms).map_err(|_| fmt::Error)?;
-        write!(f, "{moment:.3}")
+        self.with_text(|text| f.write_str(text))
     }
 }
 
@@ -68,7 +94,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
@@ -90,6 +116,15 @@ mod tests {
         let other_zone = Timestamp::parse("2026-11-24T10:00:00.1239+07:00").unwrap();
         assert_eq!(other_zone.to_string(), "2026-11-24T03:00:00.123Z");
         assert_eq!(Timestamp::from_ms(u64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_library_writes() {
+        for ms in (0..LATEST_MS).step_by(86_399_123_457) {
+            let expected = jiff::Timestamp::from_millisecond(ms.try_into().unwrap()).unwrap();
+            assert_eq!(Timestamp::from_ms(ms).to_string(), format!("{expected:.3}"));
+            assert_eq!(Timestamp::parse(&Timestamp::from_ms(ms).to_string()), Some(Timestamp::from_ms(ms)));
+        }
     }
 
     #[test]

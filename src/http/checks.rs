@@ -6,7 +6,7 @@ use super::problem::{Problem, Slug};
 use super::{measures, rendered};
 use crate::domain::advice::Context;
 use crate::domain::check::{CHECKS_IN_BATCH_MAX, Question, SUBJECTS_MAX};
-use crate::domain::strict::{Object, present};
+use crate::domain::strict::{Object, present, present_word};
 use crate::domain::{CheckId, Fault, Subject, SubjectInput, Violation};
 use crate::registry::{Error, Registry};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 struct CheckBody<'a> {
     #[serde(borrow)]
     subjects: Vec<Object<SubjectInput<'a>>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_word")]
     context: Option<Context>,
     #[serde(default, deserialize_with = "present")]
     reference: Option<String>,

@@ -10,11 +10,12 @@ use crate::entropy;
 use crate::registry::Registry;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,20 +29,34 @@ pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct InFlight {
     count: AtomicUsize,
     max: usize,
+    /// The process has been told to end: nothing new is taken up.
+    closed: AtomicBool,
 }
 
 impl InFlight {
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { count: AtomicUsize::new(0), max })
+        Arc::new(Self { count: AtomicUsize::new(0), max, closed: AtomicBool::new(false) })
     }
 
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    fn enter(self: &Arc<Self>) -> Option<Entered> {
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn enter(self: &Arc<Self>) -> Result<Entered, &'static str> {
         let entered = Entered(Arc::clone(self));
-        (self.count.fetch_add(1, Ordering::AcqRel) < self.max).then_some(entered)
+        let before = self.count.fetch_add(1, Ordering::AcqRel);
+        if self.is_closed() {
+            return Err("The registry is shutting down.");
+        }
+        if before < self.max { Ok(entered) } else { Err("Too many requests at once.") }
     }
 }
 
@@ -83,9 +98,12 @@ pub async fn surround(
     let at = registry.now();
     let random = entropy::bytes16().map_err(|_| Problem::new(Slug::Internal, "No randomness."))?;
     let request_id = RequestId::mint(at, random);
-    let Some(_entered) = in_flight.enter() else {
-        measures::problem(Slug::Unavailable.as_str());
-        return Err(Problem::new(Slug::Unavailable, "Too many requests at once.").of_request(request_id).into());
+    let entered = match in_flight.enter() {
+        Ok(entered) => entered,
+        Err(reason) => {
+            measures::problem(Slug::Unavailable.as_str());
+            return Err(Problem::new(Slug::Unavailable, reason).closing().of_request(request_id).into());
+        }
     };
     request.extensions_mut().insert(Arrival { request_id, at });
     let response = match tokio::time::timeout(REQUEST_TIME_MAX, next.call(request)).await {
@@ -99,6 +117,9 @@ pub async fn surround(
     let taken = response.request().extensions().get::<Taken>().copied();
     put_headers(response.headers_mut(), request_id, taken);
     measures::request_took(watch.elapsed());
+    if entered.0.is_closed() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     Ok(response)
 }
 

@@ -5,7 +5,7 @@ use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
 use super::checks::read_subjects;
 use super::problem::{Problem, Slug};
 use super::{if_match, rendered, text};
-use crate::domain::strict::{Object, object, present, present_object};
+use crate::domain::strict::{Object, object, present, present_object, word};
 use crate::domain::{
     Category, FlagId, FlagState, LegalBasis, Proposal, Source, SourceKind, SubjectInput, Timestamp, Urgency, Verdict,
 };
@@ -20,7 +20,9 @@ const LINKED_MAX: usize = 16;
 struct FlagBody<'a> {
     #[serde(borrow, deserialize_with = "object")]
     subject: SubjectInput<'a>,
+    #[serde(deserialize_with = "word")]
     verdict: Verdict,
+    #[serde(deserialize_with = "word")]
     category: Category,
     case: String,
     reason: String,
@@ -47,6 +49,7 @@ struct LegalBasisBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SourceBody {
+    #[serde(deserialize_with = "word")]
     kind: SourceKind,
     #[serde(default, deserialize_with = "present")]
     reference: Option<String>,

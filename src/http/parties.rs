@@ -5,6 +5,7 @@ use super::caller::{AdminRead, AdminWrite, Caller};
 use super::problem::Problem;
 use super::{if_match, rendered, text};
 use crate::domain::party::{AccessState, PartyId, Role};
+use crate::domain::strict::word;
 use crate::registry::{Error, NewParty, Registry};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 struct PartyBody {
     id: PartyId,
     name: String,
+    #[serde(deserialize_with = "word")]
     role: Role,
 }
 

@@ -96,6 +96,8 @@ struct Told {
     header: Option<(header::HeaderName, String)>,
     /// For the operational log only.
     inside: Option<String>,
+    /// The connection ends with the answer.
+    closing: bool,
     /// Set where the problem leaves without passing the edge.
     request_id: Option<RequestId>,
 }
@@ -139,6 +141,11 @@ impl Problem {
         self
     }
 
+    pub fn closing(mut self) -> Self {
+        self.told.closing = true;
+        self
+    }
+
     /// What the operator should read, once.
     pub fn inside(&self) -> Option<&str> {
         self.told.inside.as_deref()
@@ -153,6 +160,9 @@ impl Problem {
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
         response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if self.told.closing {
+            response.force_close();
+        }
         if let Some((name, value)) = &self.told.header {
             response.insert_header((name.clone(), value.as_str()));
         }

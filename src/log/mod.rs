@@ -5,13 +5,15 @@ mod act;
 mod entry;
 mod find;
 mod measures;
+mod record;
 mod writer;
 
 pub use act::Act;
 pub use entry::{Entry, EntrySubject, EntryTooLarge, FlagVersion, Resource, entries_of, leaf_hash};
 pub use find::find;
 pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
-pub use writer::{AppendError, End, Limits, Log, Pending, Publish, Record, Refusal};
+pub use record::{AppendError, Record, Refusal};
+pub use writer::{End, Limits, Log, Pending, Publish};
 
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
 /// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.

@@ -2,9 +2,10 @@
 //! is the clock: while one batch is being written the next one gathers, and under load it lingers a moment. It never answers before the commit, never retries
 //! a failed commit, and never lets a record that fails alone take others with it.
 
-use super::{Entry, EntryTooLarge, SKEW_MS_MAX, measures};
+use super::record::{AppendError, Changing, Kind, Record, Refusal};
+use super::{SKEW_MS_MAX, measures};
 use crate::clock::Stopwatch;
-use crate::domain::{Change, KeptAnswer, LogPosition, Timestamp};
+use crate::domain::{Change, LogPosition, Timestamp};
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, Store, StoreError};
 use std::sync::Arc;
@@ -15,68 +16,9 @@ use tokio::sync::{oneshot, watch};
 
 /// After a batch of this many records the writer lingers before it takes the next one: as many clients are waiting.
 const LINGER_RECORDS_MIN: usize = 8;
-/// About the time of a commit, so that waiting at most doubles what a record waits for anyway.
-const LINGER: Duration = Duration::from_micros(200);
-
-/// One audited act, on its way into the log.
-pub struct Record(Kind);
-
-enum Kind {
-    /// Nothing changes: the bytes are made by the caller, since the writer has the least time of all.
-    Reading { bundle: Vec<u8>, at: Timestamp },
-    /// The writer numbers the change and completes the entry.
-    Changing(Box<Changing>),
-}
-
-struct Changing {
-    entry: Entry,
-    change: Change,
-    keep: Option<KeptAnswer>,
-}
-
-impl Record {
-    pub fn reading(entry: &Entry) -> Result<Self, EntryTooLarge> {
-        let mut bundle = Vec::with_capacity(256);
-        entry.encode(&mut bundle)?;
-        Ok(Self(Kind::Reading { bundle, at: entry.at }))
-    }
-
-    pub fn changing(entry: Entry, change: Change, keep: Option<KeptAnswer>) -> Self {
-        Self(Kind::Changing(Box::new(Changing { entry, change, keep })))
-    }
-
-    fn at(&self) -> Timestamp {
-        match &self.0 {
-            Kind::Reading { at, .. } => *at,
-            Kind::Changing(changing) => changing.entry.at,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    #[error("the queue of the log is full")]
-    QueueFull,
-    #[error("the log is closed")]
-    Closed,
-    #[error("the commit failed")]
-    CommitFailed,
-    #[error("the record waited too long")]
-    TooLate,
-    #[error("the entry is too large")]
-    TooLarge,
-    #[error("the change was refused")]
-    Refused(Refusal),
-}
-
-/// Why a change was not made, though the log is well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// What it replaces is not there in that version, or what it makes is there already.
-    Precondition,
-    /// The client used this Idempotency-Key before.
-    KeyUsed,
-}
+/// The longer the more are waiting, since they wait for each other anyway.
+const LINGER_PER_RECORD: Duration = Duration::from_micros(15);
+const LINGER_MAX: Duration = Duration::from_millis(1);
 
 /// Who is told of changes once they are durable, in order, before anybody is answered.
 pub trait Publish: Send {
@@ -260,6 +202,9 @@ impl Writer {
                 return End::Failed;
             }
             if closed {
+                if let Err(error) = self.connection.settle() {
+                    tracing::warn!(%error, "the database was not settled; nothing is lost");
+                }
                 return End::Clean;
             }
         }
@@ -271,7 +216,8 @@ impl Writer {
         let mut next = self.messages.recv().ok();
         if self.last_size >= LINGER_RECORDS_MIN {
             // Under load a commit costs the processor more than the wait costs the clients: let more gather.
-            std::thread::sleep(LINGER);
+            let records = u32::try_from(self.last_size).unwrap_or(u32::MAX);
+            std::thread::sleep(LINGER_PER_RECORD.saturating_mul(records).min(LINGER_MAX));
         }
         let closed = loop {
             match next {

@@ -9,7 +9,7 @@ pub use home::{Home, HomeError};
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::http::edge::{self, InFlight};
@@ -29,6 +29,11 @@ use tokio::signal::unix::{SignalKind, signal};
 const BACKLOG: u32 = 2048;
 const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 const DISCONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// After a failed commit all that waited has been refused; only the refusals have to leave.
+const FAILED_DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
+/// Between the last answer's making and the end of its connection.
+const FLUSH_TIME: Duration = Duration::from_millis(300);
 const OPERATIONS_IN_FLIGHT_MAX: usize = 64;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 
@@ -118,10 +123,14 @@ impl Server {
         let servers = [actix_web::rt::spawn(https), actix_web::rt::spawn(operations)];
         ready()?;
         let ended = self.watch(&certificate, &in_flight, &recorder).await?;
-        draining.start();
         tracing::info!("draining");
-        https_handle.stop(true).await;
+        draining.start();
+        in_flight.close();
+        https_handle.pause().await;
+        self.drain(&in_flight, ended).await;
         let closed = self.close(ended).await;
+        tokio::time::sleep(FLUSH_TIME).await;
+        https_handle.stop(false).await;
         operations_handle.stop(false).await;
         for server in servers {
             let ended = server.await.map_err(|error| ServeError::Start(error.to_string()))?;
@@ -157,7 +166,6 @@ impl Server {
             .client_request_timeout(Duration::from_secs(limits.head_timeout_s.into()))
             .client_disconnect_timeout(DISCONNECT_TIME_MAX)
             .tls_handshake_timeout(TLS_HANDSHAKE_TIME_MAX)
-            .shutdown_timeout(limits.drain_s.into())
             .disable_signals()
             .listen_rustls_0_23(listener, tls::server_config(Arc::clone(certificate))?);
         Ok(server.map_err(|error| ServeError::Start(error.to_string()))?.run())
@@ -213,6 +221,22 @@ impl Server {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits for the requests that were taken up; new ones on open connections are told to go elsewhere. The server's own
+    /// graceful stop would wait for HTTP/2 connections, which it cannot tell to end.
+    async fn drain(&self, in_flight: &InFlight, ended: End) {
+        let time_max = match ended {
+            End::Failed => FAILED_DRAIN_TIME_MAX,
+            End::Running | End::Clean => Duration::from_secs(self.config.limits.drain_s.into()),
+        };
+        let watch = Stopwatch::start();
+        while in_flight.count() > 0 && watch.elapsed() < time_max {
+            tokio::time::sleep(DRAIN_LOOK_EVERY).await;
+        }
+        if in_flight.count() > 0 {
+            tracing::warn!(requests = in_flight.count(), "not all requests ended in time");
         }
     }
 

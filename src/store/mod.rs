@@ -43,6 +43,9 @@ pub trait Connection {
     fn keep_part(&mut self) -> Result<(), StoreError>;
     fn undo_part(&mut self) -> Result<(), StoreError>;
 
+    /// Brings everything committed into the main file, so that a copy of it is whole. For a clean end.
+    fn settle(&mut self) -> Result<(), StoreError>;
+
     /// Runs a statement; returns how many rows it touched.
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError>;
 

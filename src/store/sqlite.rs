@@ -67,6 +67,7 @@ impl SqliteStore {
     fn open_reader(&self) -> Result<SqliteConnection, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let inner = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        inner.pragma_update(None, "temp_store", "MEMORY")?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
         Ok(SqliteConnection { inner })
     }
@@ -131,6 +132,8 @@ impl SqliteConnection {
         let mode: String = inner.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         inner.pragma_update(None, "synchronous", "FULL")?;
         inner.pragma_update(None, "foreign_keys", true)?;
+        // The data directory is the only place that must be writable.
+        inner.pragma_update(None, "temp_store", "MEMORY")?;
         let synchronous: i64 = inner.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
         if mode != "wal" || synchronous != 2 {
             return Err(StoreError::Engine(format!("journal_mode is {mode}, synchronous is {synchronous}")));
@@ -164,6 +167,10 @@ impl Connection for SqliteConnection {
     fn undo_part(&mut self) -> Result<(), StoreError> {
         self.execute("ROLLBACK TO SAVEPOINT part", &[])?;
         self.keep_part()
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[], &mut |_| Ok(()))
     }
 
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {

@@ -1,6 +1,6 @@
 //! SIGTERM: what was begun is finished and answered, nothing new is begun, and the process ends in time.
 
-use crate::load::{Protocol, until_it_is_gone};
+use crate::load::{Protocol, fetch_tokens, until_it_is_gone};
 use crate::support::ledger::{Ledger, index_of};
 use crate::support::{Server, client, eventually};
 use crate::tools::Random;
@@ -18,8 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// `limits.drain_s` and time to close the log.
-const END_TIME_MAX: Duration = Duration::from_secs(12);
+/// `limits.drain_s`: a server that still takes requests when it is over must break some of them off.
+const END_TIME_MAX: Duration = Duration::from_secs(10);
 /// Nothing to wait for.
 const IDLE_END_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -36,6 +36,7 @@ async fn whoever_asks_over_http_2_is_answered_all_that_is_logged_when_the_server
 async fn ends_under_load(protocol: Protocol) {
     let mut random = Random::seeded();
     let mut server = Server::start_with(FLAGS).await;
+    fetch_tokens(&server).await;
     let terminate = async {
         random.pause_ms(300, 900).await;
         server.process().signal(Signal::SIGTERM);
@@ -46,7 +47,7 @@ async fn ends_under_load(protocol: Protocol) {
     let (status, log) = server.ended().await;
     let took = watch.elapsed();
     println!("{} answered, {} refused, {} lost, {took:?}", held.answered, held.refused, held.lost);
-    assert!(status.success() && took < END_TIME_MAX, "{status} after {took:?}:\n{log}");
+    assert!(status.success(), "{status}:\n{log}");
     server.verify();
     let answered = server.answered();
     let entries = Ledger::read(&server.data()).entries;
@@ -54,6 +55,7 @@ async fn ends_under_load(protocol: Protocol) {
         .iter()
         .filter(|entry| matches!(entry.act, Act::Check | Act::FlagRaise) && !answered.contains(&entry.request_id));
     assert_eq!(cut.count(), 0, "the log has answers that their clients never got");
+    assert!(took < END_TIME_MAX, "it took {took:?}:\n{log}");
     server.finish().await;
 }
 

@@ -80,12 +80,17 @@ pub struct Held {
     pub raised: Vec<Raised>,
 }
 
-/// Keeps asking over many connections until each client has lost a request or was refused again and
-/// again. Every other answer than 200, 201 and 503 is a fault.
-pub async fn until_it_is_gone(server: &Server, protocol: Protocol, numbers: &Cell<u64>) -> Held {
+/// Fetches what `until_it_is_gone` needs, so that its load begins at once.
+pub async fn fetch_tokens(server: &Server) {
     for name in ["bank", "officer"] {
         server.token(name).await;
     }
+}
+
+/// Keeps asking over many connections until each client has lost a request or was refused again and
+/// again. Every other answer than 200, 201 and 503 is a fault.
+pub async fn until_it_is_gone(server: &Server, protocol: Protocol, numbers: &Cell<u64>) -> Held {
+    fetch_tokens(server).await;
     let mut held = Held::default();
     for one in together((0..CLIENTS).map(|place| one_client(server, protocol, numbers, place))).await {
         held.answered += one.answered;

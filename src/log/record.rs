@@ -1,0 +1,65 @@
+//! What the writer is given, and why it may refuse it. A record is an entry and, if something changes, the change: they are
+//! durable together or not at all.
+
+use super::{Entry, EntryTooLarge};
+use crate::domain::{Change, KeptAnswer, Timestamp};
+
+/// One audited act, on its way into the log.
+pub struct Record(pub(super) Kind);
+
+pub(super) enum Kind {
+    /// Nothing changes: the bytes are made by the caller, since the writer has the least time of all.
+    Reading { bundle: Vec<u8>, at: Timestamp },
+    /// The writer numbers the change and completes the entry.
+    Changing(Box<Changing>),
+}
+
+pub(super) struct Changing {
+    pub(super) entry: Entry,
+    pub(super) change: Change,
+    pub(super) keep: Option<KeptAnswer>,
+}
+
+impl Record {
+    pub fn reading(entry: &Entry) -> Result<Self, EntryTooLarge> {
+        let mut bundle = Vec::with_capacity(256);
+        entry.encode(&mut bundle)?;
+        Ok(Self(Kind::Reading { bundle, at: entry.at }))
+    }
+
+    pub fn changing(entry: Entry, change: Change, keep: Option<KeptAnswer>) -> Self {
+        Self(Kind::Changing(Box::new(Changing { entry, change, keep })))
+    }
+
+    pub(super) fn at(&self) -> Timestamp {
+        match &self.0 {
+            Kind::Reading { at, .. } => *at,
+            Kind::Changing(changing) => changing.entry.at,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the queue of the log is full")]
+    QueueFull,
+    #[error("the log is closed")]
+    Closed,
+    #[error("the commit failed")]
+    CommitFailed,
+    #[error("the record waited too long")]
+    TooLate,
+    #[error("the entry is too large")]
+    TooLarge,
+    #[error("the change was refused")]
+    Refused(Refusal),
+}
+
+/// Why a change was not made, though the log is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What it replaces is not there in that version, or what it makes is there already.
+    Precondition,
+    /// The client used this Idempotency-Key before.
+    KeyUsed,
+}
