@@ -119,23 +119,24 @@ impl Server {
         let in_flight = InFlight::new(self.config.limits.in_flight_max);
         let https = self.start_https(listener, &certificate, &draining, &in_flight)?;
         let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
-        let (https_handle, operations_handle) = (https.handle(), operations.handle());
-        let servers = [actix_web::rt::spawn(https), actix_web::rt::spawn(operations)];
+        let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));
+        let operations = actix_web::rt::spawn(operations);
         ready()?;
-        let ended = self.watch(&certificate, &in_flight, &recorder).await?;
+        let ended = tokio::select! {
+            ended = self.watch(&certificate, &in_flight, &recorder) => ended?,
+            _ = &mut https => return Err(ServeError::Start("the server stopped by itself".to_owned())),
+        };
         tracing::info!("draining");
         draining.start();
         in_flight.close();
-        https_handle.pause().await;
+        // Nobody is let in any more, and idle HTTP/1 connections end. That HTTP/2 connections end is not waited for: they
+        // cannot be told to, but what comes over them is refused.
+        let stopping = actix_web::rt::spawn(https_handle.stop(true));
         self.drain(&in_flight, ended).await;
         let closed = self.close(ended).await;
         tokio::time::sleep(FLUSH_TIME).await;
-        https_handle.stop(false).await;
-        operations_handle.stop(false).await;
-        for server in servers {
-            let ended = server.await.map_err(|error| ServeError::Start(error.to_string()))?;
-            ended.map_err(|error| ServeError::Start(error.to_string()))?;
-        }
+        stopping.abort();
+        operations.abort();
         closed
     }
 
@@ -224,8 +225,7 @@ impl Server {
         }
     }
 
-    /// Waits for the requests that were taken up; new ones on open connections are told to go elsewhere. The server's own
-    /// graceful stop would wait for HTTP/2 connections, which it cannot tell to end.
+    /// Waits for the requests that were taken up; new ones on open connections are told to go elsewhere.
     async fn drain(&self, in_flight: &InFlight, ended: End) {
         let time_max = match ended {
             End::Failed => FAILED_DRAIN_TIME_MAX,
