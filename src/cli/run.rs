@@ -39,7 +39,7 @@ pub async fn init(args: &InitArgs) -> Result<(), Failure> {
     let url = url_of(&config, config.listen);
     let path = home.path().join(CREDENTIAL_FILE);
     let server = Server::open(home, config, url.clone(), ClockBehindLog::Refuse)?;
-    let (client_id, client_secret) = first_operator(&server.registry).await?;
+    let (client_id, client_secret) = first_operator(server.registry).await?;
     let credential = CredentialFile { base_url: url, ca_file, client_id, client_secret };
     let text = serde_json::to_string_pretty(&credential).map_err(|error| Failure::Said(error.to_string()))?;
     crate::auth::key_file::create_private(&path, &text).map_err(HomeError::from)?;
@@ -135,7 +135,7 @@ pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
         SelfSigned { ca: data.join("tls/ca.pem") }
     };
     let server = Server::open(home, config, base_url.clone(), ClockBehindLog::Refuse)?;
-    let clients = if is_new { demo::seed(&server.registry, args.flags).await? } else { DemoFile::read(&data)?.clients };
+    let clients = if is_new { demo::seed(server.registry, args.flags).await? } else { DemoFile::read(&data)?.clients };
     let file = DemoFile { base_url, ca_file: absolute(&ca.ca)?, clients };
     file.write(&data)?;
     if is_new {

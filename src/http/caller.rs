@@ -10,10 +10,10 @@ use crate::domain::{Actor, Timestamp};
 use crate::registry::{Call, Registry};
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -90,11 +90,9 @@ impl<N: Need> FromRequest for Caller<N> {
             (Ok((caller, _)), _) => return Identifying::Done(Some(Ok(caller))),
             (Err(problem), _) => return Identifying::Done(Some(Err(problem))),
         };
-        let registry = request.app_data::<web::Data<Registry>>().cloned();
+        let registry = registry_of(request);
         Identifying::Refusing(Box::pin(async move {
-            if let Some(registry) = registry {
-                registry.refuse(&caller.call, Slug::InsufficientScope.as_str()).await?;
-            }
+            registry?.refuse(&caller.call, Slug::InsufficientScope.as_str()).await?;
             let detail = format!("This needs the scope {}.", scope.as_str());
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
             Err(Problem::new(Slug::InsufficientScope, detail).with(header::WWW_AUTHENTICATE, challenge))
@@ -135,9 +133,20 @@ fn admit_by_quota(request: &HttpRequest, registry: &Registry, call: &Call, taken
     }
 }
 
-fn registry_of(request: &HttpRequest) -> Result<&Registry, Problem> {
-    let registry = request.app_data::<web::Data<Registry>>().map(|data| data.get_ref());
+fn registry_of(request: &HttpRequest) -> Result<&'static Registry, Problem> {
+    let registry = request.app_data::<&'static Registry>().copied();
     registry.ok_or_else(|| Problem::new(Slug::Internal, "The server is not set up."))
+}
+
+/// The registry lives as long as the process: a shared count of its users would be a word that every worker writes with
+/// every request.
+impl FromRequest for &'static Registry {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(registry_of(request))
+    }
 }
 
 /// Tokens that this worker has verified. An entry is good until the token expires or its client changes, whichever is

@@ -34,13 +34,9 @@ struct BatchBody<'a> {
     checks: Vec<Object<CheckBody<'a>>>,
 }
 
-pub async fn create(
-    caller: Caller<Check>,
-    body: Unread,
-    registry: web::Data<Registry>,
-) -> Result<HttpResponse, Problem> {
+pub async fn create(caller: Caller<Check>, body: Unread, registry: &'static Registry) -> Result<HttpResponse, Problem> {
     let body = body.json(CHECK_BYTES_MAX).await?;
-    let question = body.parse::<CheckBody<'_>>()?.read(&registry)?;
+    let question = body.parse::<CheckBody<'_>>()?.read(registry)?;
     let checked = registry.check(&caller.call, question).await?;
     measures::checked(&caller.call.actor.party, checked.verdict);
     Ok(rendered(HttpResponse::Ok(), checked.answered))
@@ -51,7 +47,7 @@ pub async fn create_batch(
     caller: Caller<CheckBatch>,
     request: HttpRequest,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let body = body.json(BATCH_BYTES_MAX).await?;
     let batch = body.parse::<BatchBody<'_>>()?;
@@ -60,17 +56,17 @@ pub async fn create_batch(
     }
     // One was taken with the token; the rest is taken here.
     if let Some(rest) = u32::try_from(batch.checks.len() - 1).ok().and_then(NonZeroU32::new) {
-        caller.take(&request, &registry, rest)?;
+        caller.take(&request, registry, rest)?;
     }
-    let read: Vec<_> = batch.checks.into_iter().map(|Object(check)| check.read(&registry)).collect();
-    let results = answer_each(&caller, &registry, read).await?;
+    let read: Vec<_> = batch.checks.into_iter().map(|Object(check)| check.read(registry)).collect();
+    let results = answer_each(&caller, registry, read).await?;
     Ok(HttpResponse::Ok().content_type("application/json").insert_header(("Cache-Control", "no-store")).body(results))
 }
 
 pub async fn read(
     caller: Caller<CheckRead>,
     id: web::Path<String>,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let id = CheckId::parse(&id).ok_or(Error::NotFound)?;
     Ok(rendered(HttpResponse::Ok(), registry.read_check(&caller.call, id).await?))

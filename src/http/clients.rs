@@ -37,7 +37,7 @@ struct RotationBody {
 pub async fn create(
     caller: Caller<AdminWrite>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let body: ClientBody = body.json(WORK_BYTES_MAX).await?.parse()?;
     let new = NewClient {
@@ -56,7 +56,7 @@ pub async fn rotate(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (client_id(&id)?, if_match(&request)?);
     let body: RotationBody = body.json(WORK_BYTES_MAX).await?.parse_or_default()?;
@@ -73,10 +73,10 @@ pub async fn disable(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
-    set_state(&caller, &request, &id, &registry, AccessState::Disabled).await
+    set_state(&caller, &request, &id, registry, AccessState::Disabled).await
 }
 
 pub async fn enable(
@@ -84,10 +84,10 @@ pub async fn enable(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
-    set_state(&caller, &request, &id, &registry, AccessState::Enabled).await
+    set_state(&caller, &request, &id, registry, AccessState::Enabled).await
 }
 
 async fn set_state(
@@ -104,12 +104,12 @@ async fn set_state(
 pub async fn read(
     caller: Caller<AdminRead>,
     id: web::Path<String>,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     Ok(rendered(HttpResponse::Ok(), registry.read_client(&caller.call, &client_id(&id)?).await?))
 }
 
-pub async fn list(caller: Caller<AdminRead>, registry: web::Data<Registry>) -> Result<HttpResponse, Problem> {
+pub async fn list(caller: Caller<AdminRead>, registry: &'static Registry) -> Result<HttpResponse, Problem> {
     let after = caller.query.value("cursor", "expected a next_cursor of this list", ClientId::parse)?;
     let limit = caller.query.limit()?;
     Ok(rendered(HttpResponse::Ok(), registry.list_clients(&caller.call, after.as_ref(), limit).await?))

@@ -13,8 +13,8 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpRequest, web};
-use std::sync::Arc;
+use actix_web::web::Bytes;
+use actix_web::{HttpMessage, HttpRequest};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -34,8 +34,9 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { count: AtomicUsize::new(0), max, closed: AtomicBool::new(false) })
+    /// For the life of the process.
+    pub fn new(max: usize) -> &'static Self {
+        Box::leak(Box::new(Self { count: AtomicUsize::new(0), max, closed: AtomicBool::new(false) }))
     }
 
     pub fn count(&self) -> usize {
@@ -50,8 +51,8 @@ impl InFlight {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn enter(self: &Arc<Self>) -> Result<Entered, &'static str> {
-        let entered = Entered(Arc::clone(self));
+    fn enter(&'static self) -> Result<Entered, &'static str> {
+        let entered = Entered(self);
         let before = self.count.fetch_add(1, Ordering::AcqRel);
         if self.is_closed() {
             return Err("The registry is shutting down.");
@@ -60,7 +61,7 @@ impl InFlight {
     }
 }
 
-struct Entered(Arc<InFlight>);
+struct Entered(&'static InFlight);
 
 impl Drop for Entered {
     fn drop(&mut self) {
@@ -90,8 +91,8 @@ pub async fn surround(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let watch = Stopwatch::start();
-    let registry = request.app_data::<web::Data<Registry>>();
-    let in_flight = request.app_data::<web::Data<Arc<InFlight>>>();
+    let registry = request.app_data::<&'static Registry>();
+    let in_flight = request.app_data::<&'static InFlight>();
     let (Some(registry), Some(in_flight)) = (registry, in_flight) else {
         return Err(Problem::new(Slug::Internal, "The server is not set up.").into());
     };
@@ -142,17 +143,17 @@ fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: Request
 }
 
 fn put_headers(headers: &mut HeaderMap, request_id: RequestId, taken: Option<Taken>) {
-    put(headers, REQUEST_ID, &request_id.to_string());
+    put(headers, REQUEST_ID, request_id.to_string());
     if let Some(taken) = taken {
         let policy = taken.policy.as_str();
         let (quota, window_s) = (taken.quota.quota, taken.quota.window_s);
-        put(headers, RATE_LIMIT_POLICY, &format!("\"{policy}\";q={quota};w={window_s}"));
-        put(headers, RATE_LIMIT, &format!("\"{policy}\";r={};t={}", taken.remaining, taken.reset_s));
+        put(headers, RATE_LIMIT_POLICY, format!("\"{policy}\";q={quota};w={window_s}"));
+        put(headers, RATE_LIMIT, format!("\"{policy}\";r={};t={}", taken.remaining, taken.reset_s));
     }
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         headers.insert(name, value);
     }
 }

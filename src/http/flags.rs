@@ -65,11 +65,11 @@ pub async fn raise(
     caller: Caller<FlagWrite>,
     request: HttpRequest,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let body = body.json(WORK_BYTES_MAX).await?;
     let key = idempotency_key(&request, &body.0)?;
-    let proposal = body.parse::<FlagBody<'_>>()?.read(&registry)?;
+    let proposal = body.parse::<FlagBody<'_>>()?.read(registry)?;
     let answered = registry.raise_flag(&caller.call, key, proposal).await?;
     Ok(rendered(HttpResponse::Created(), answered))
 }
@@ -79,7 +79,7 @@ pub async fn approve(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
     body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
@@ -91,7 +91,7 @@ pub async fn reject(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
     let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
@@ -103,7 +103,7 @@ pub async fn lift(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
     let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
@@ -113,12 +113,12 @@ pub async fn lift(
 pub async fn read(
     caller: Caller<FlagRead>,
     id: web::Path<String>,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     Ok(rendered(HttpResponse::Ok(), registry.read_flag(&caller.call, flag_id(&id)?).await?))
 }
 
-pub async fn list(caller: Caller<FlagRead>, registry: web::Data<Registry>) -> Result<HttpResponse, Problem> {
+pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Result<HttpResponse, Problem> {
     let filter = FlagFilter {
         state: caller.query.value(
             "state",

@@ -13,18 +13,20 @@ pub const PROBLEMS: &str = "canhbao_http_problems_total";
 pub const CHECKS: &str = "canhbao_checks_total";
 
 thread_local! {
-    static CHECKED: RefCell<HashMap<(PartyId, Verdict), Counter>> = RefCell::default();
+    static CHECKED: RefCell<HashMap<PartyId, HashMap<Verdict, Counter>>> = RefCell::default();
     static TOOK: LazyCell<Histogram> = LazyCell::new(|| histogram!(REQUEST_SECONDS));
 }
 
 /// A check was answered.
 pub fn checked(party: &PartyId, verdict: Verdict) {
-    CHECKED.with_borrow_mut(|counters| {
-        let counter = counters.entry((party.clone(), verdict)).or_insert_with(|| {
-            let labels = [("party", party.to_string()), ("verdict", verdict.as_str().to_owned())];
-            counter!(CHECKS, &labels)
-        });
+    CHECKED.with_borrow_mut(|parties| {
+        if let Some(counter) = parties.get(party).and_then(|counters| counters.get(&verdict)) {
+            return counter.increment(1);
+        }
+        let labels = [("party", party.to_string()), ("verdict", verdict.as_str().to_owned())];
+        let counter = counter!(CHECKS, &labels);
         counter.increment(1);
+        parties.entry(party.clone()).or_default().insert(verdict, counter);
     });
 }
 

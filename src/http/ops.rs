@@ -41,7 +41,7 @@ fn well() -> HttpResponse {
 /// Requests sent here will be answered: the log is written, and the process is not ending.
 pub async fn readyz(
     _: NoQuery,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
     draining: web::Data<Arc<Draining>>,
 ) -> Result<HttpResponse, Problem> {
     if draining.has_started() {
@@ -62,7 +62,7 @@ struct Institutions<'a> {
     items: Vec<&'a Institution>,
 }
 
-pub async fn institutions(_: Caller<Anyone>, registry: web::Data<Registry>) -> HttpResponse {
+pub async fn institutions(_: Caller<Anyone>, registry: &'static Registry) -> HttpResponse {
     let directory = registry.directory();
     HttpResponse::Ok().json(Institutions { items: directory.banks().institutions().collect() })
 }

@@ -22,7 +22,7 @@ struct PartyBody {
 pub async fn create(
     caller: Caller<AdminWrite>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let PartyBody { id, name, role } = body.json(WORK_BYTES_MAX).await?.parse()?;
     let new = NewParty { id, name: text(name, "/name", 200)?, role };
@@ -34,10 +34,10 @@ pub async fn disable(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
-    set_state(&caller, &request, &id, &registry, AccessState::Disabled).await
+    set_state(&caller, &request, &id, registry, AccessState::Disabled).await
 }
 
 pub async fn enable(
@@ -45,10 +45,10 @@ pub async fn enable(
     request: HttpRequest,
     id: web::Path<String>,
     body: Unread,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     body.json(WORK_BYTES_MAX).await?.parse_or_default::<EmptyBody>()?;
-    set_state(&caller, &request, &id, &registry, AccessState::Enabled).await
+    set_state(&caller, &request, &id, registry, AccessState::Enabled).await
 }
 
 async fn set_state(
@@ -65,12 +65,12 @@ async fn set_state(
 pub async fn read(
     caller: Caller<AdminRead>,
     id: web::Path<String>,
-    registry: web::Data<Registry>,
+    registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     Ok(rendered(HttpResponse::Ok(), registry.read_party(&caller.call, &party_id(&id)?).await?))
 }
 
-pub async fn list(caller: Caller<AdminRead>, registry: web::Data<Registry>) -> Result<HttpResponse, Problem> {
+pub async fn list(caller: Caller<AdminRead>, registry: &'static Registry) -> Result<HttpResponse, Problem> {
     let after = caller.query.value("cursor", "expected a next_cursor of this list", PartyId::parse)?;
     let limit = caller.query.limit()?;
     Ok(rendered(HttpResponse::Ok(), registry.list_parties(&caller.call, after.as_ref(), limit).await?))

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use crate::domain::party::{ClientId, Scope, Scopes};
 use crate::registry::{Granted, Proof, Registry, TokenError};
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
@@ -17,7 +17,7 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const CHALLENGE: &str = "Basic realm=\"canhbao\", charset=\"UTF-8\"";
 const JWKS_CACHE: &str = "public, max-age=300";
 
-pub async fn grant(request: HttpRequest, form: Unread, registry: web::Data<Registry>) -> Result<HttpResponse, Problem> {
+pub async fn grant(request: HttpRequest, form: Unread, registry: &'static Registry) -> Result<HttpResponse, Problem> {
     let request_id = arrival(&request)?.request_id;
     let form = form.form().await?;
     let (proof, wanted) = match read_grant(&request, &form) {
@@ -37,11 +37,11 @@ pub async fn grant(request: HttpRequest, form: Unread, registry: web::Data<Regis
     }
 }
 
-pub async fn keys(_: NoQuery, registry: web::Data<Registry>) -> HttpResponse {
+pub async fn keys(_: NoQuery, registry: &'static Registry) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, JWKS_CACHE)).json(registry.authority().jwks())
 }
 
-pub async fn metadata(_: NoQuery, registry: web::Data<Registry>) -> HttpResponse {
+pub async fn metadata(_: NoQuery, registry: &'static Registry) -> HttpResponse {
     let issuer = registry.authority().issuer();
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, JWKS_CACHE)).json(json!({
         "issuer": issuer,

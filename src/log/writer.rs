@@ -113,20 +113,14 @@ impl Log {
             return Err(AppendError::Closed);
         }
         let (answer, answered) = oneshot::channel();
-        self.depth.fetch_add(1, Ordering::Relaxed);
         match self.queue.try_send(Message::Append(Waiting { record, answer })) {
             Ok(()) => Ok(Pending(answered)),
-            Err(refused) => {
-                self.depth.fetch_sub(1, Ordering::Relaxed);
-                Err(match refused {
-                    TrySendError::Full(_) => AppendError::QueueFull,
-                    TrySendError::Disconnected(_) => AppendError::Closed,
-                })
-            }
+            Err(TrySendError::Full(_)) => Err(AppendError::QueueFull),
+            Err(TrySendError::Disconnected(_)) => Err(AppendError::Closed),
         }
     }
 
-    /// Records accepted and not yet taken up by the writer.
+    /// Records that the writer has taken and not yet committed.
     pub fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
     }
@@ -240,7 +234,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => None,
             };
         };
-        self.depth.fetch_sub(batch.len(), Ordering::Relaxed);
+        self.depth.store(batch.len(), Ordering::Relaxed);
         self.last_size = batch.len();
         (batch, closed)
     }
@@ -255,6 +249,7 @@ impl Writer {
             Ok(outcome) => {
                 measures::committed(size, started.elapsed());
                 self.publish.publish(&outcome.changes);
+                self.depth.store(0, Ordering::Relaxed);
                 for (answer, result) in answers.into_iter().zip(outcome.results) {
                     // Who gave up waiting has lost the answer, not the entry.
                     drop(answer.send(result));

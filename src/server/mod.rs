@@ -56,7 +56,8 @@ pub enum ClockBehindLog {
 
 /// A registry that is open: it can be filled, and then served.
 pub struct Server {
-    pub registry: web::Data<Registry>,
+    /// For the life of the process.
+    pub registry: &'static Registry,
     pub home: Home,
     config: Config,
     clock: Arc<SystemClock>,
@@ -98,7 +99,7 @@ impl Server {
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let registry = Registry::open(store, hasher, authority, directory, shared, &settings)
             .map_err(|error| ServeError::Start(error.to_string()))?;
-        Ok(Self { registry: web::Data::new(registry), home, config, clock })
+        Ok(Self { registry: Box::leak(Box::new(registry)), home, config, clock })
     }
 
     /// A new registry is filled.
@@ -117,13 +118,13 @@ impl Server {
         let certificate = Arc::new(Certificate::load(&self.home.tls_files(&self.config))?);
         let draining = Arc::new(Draining::default());
         let in_flight = InFlight::new(self.config.limits.in_flight_max);
-        let https = self.start_https(listener, &certificate, &draining, &in_flight)?;
+        let https = self.start_https(listener, &certificate, &draining, in_flight)?;
         let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
         let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));
         let operations = actix_web::rt::spawn(operations);
         ready()?;
         let ended = tokio::select! {
-            ended = self.watch(&certificate, &in_flight, &recorder) => ended?,
+            ended = self.watch(&certificate, in_flight, &recorder) => ended?,
             _ = &mut https => return Err(ServeError::Start("the server stopped by itself".to_owned())),
         };
         tracing::info!("draining");
@@ -132,7 +133,7 @@ impl Server {
         // Nobody is let in any more, and idle HTTP/1 connections end. That HTTP/2 connections end is not waited for: they
         // cannot be told to, but what comes over them is refused.
         let stopping = actix_web::rt::spawn(https_handle.stop(true));
-        self.drain(&in_flight, ended).await;
+        self.drain(in_flight, ended).await;
         let closed = self.close(ended).await;
         tokio::time::sleep(FLUSH_TIME).await;
         stopping.abort();
@@ -145,15 +146,15 @@ impl Server {
         listener: TcpListener,
         certificate: &Arc<Certificate>,
         draining: &Arc<Draining>,
-        in_flight: &Arc<InFlight>,
+        in_flight: &'static InFlight,
     ) -> Result<actix_web::dev::Server, ServeError> {
-        let registry = self.registry.clone();
-        let (draining, in_flight) = (web::Data::new(Arc::clone(draining)), web::Data::new(Arc::clone(in_flight)));
+        let registry = self.registry;
+        let draining = web::Data::new(Arc::clone(draining));
         let app = move || {
             App::new()
-                .app_data(registry.clone())
+                .app_data(registry)
                 .app_data(draining.clone())
-                .app_data(in_flight.clone())
+                .app_data(in_flight)
                 .app_data(VerifiedTokens::default())
                 .wrap(from_fn(edge::surround))
                 .configure(routes)
@@ -178,14 +179,14 @@ impl Server {
         draining: &Arc<Draining>,
         recorder: PrometheusHandle,
     ) -> Result<actix_web::dev::Server, ServeError> {
-        let (registry, draining) = (self.registry.clone(), web::Data::new(Arc::clone(draining)));
+        let (registry, draining) = (self.registry, web::Data::new(Arc::clone(draining)));
         let recorder = web::Data::new(recorder);
-        let in_flight = web::Data::new(InFlight::new(OPERATIONS_IN_FLIGHT_MAX));
+        let in_flight = InFlight::new(OPERATIONS_IN_FLIGHT_MAX);
         let app = move || {
             App::new()
-                .app_data(registry.clone())
+                .app_data(registry)
                 .app_data(draining.clone())
-                .app_data(in_flight.clone())
+                .app_data(in_flight)
                 .app_data(recorder.clone())
                 .wrap(from_fn(edge::surround))
                 .route("/livez", web::get().to(ops::livez))
@@ -215,7 +216,7 @@ impl Server {
                 _ = hangup.recv() => self.reload(certificate),
                 _ = log_end.wait_for(|end| *end != End::Running) => return Ok(End::Failed),
                 _ = every.tick() => {
-                    observe::gauges(&self.registry, &self.clock, in_flight);
+                    observe::gauges(self.registry, &self.clock, in_flight);
                     recorder.run_upkeep();
                     if let Err(error) = self.registry.log_refusals(self.clock.now()).await {
                         tracing::warn!(?error, "refused calls could not be logged");

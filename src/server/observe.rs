@@ -48,7 +48,7 @@ fn describe() {
     metrics::describe_histogram!(measures::REQUEST_SECONDS, "Seconds from a request's head to its answer.");
     metrics::describe_histogram!(log::COMMIT_SECONDS, "Seconds that a commit of the log took.");
     metrics::describe_histogram!(log::BATCH_RECORDS, "Records that shared a commit.");
-    metrics::describe_gauge!(QUEUE_DEPTH, "Records that wait for the log's writer.");
+    metrics::describe_gauge!(QUEUE_DEPTH, "Records that the log's writer has taken and not yet committed.");
     metrics::describe_gauge!(INDEX_RECORDS, "Records in the index.");
     metrics::describe_gauge!(LIST_VERSION, "Number of the last change.");
     metrics::describe_gauge!(IN_FLIGHT, "Requests being worked on.");
