@@ -17,6 +17,7 @@ use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -55,28 +56,27 @@ need!(
 pub struct Caller<N> {
     pub call: Call,
     pub query: Query,
-    state: Arc<ClientState>,
+    verified: Rc<Verified>,
     need: PhantomData<N>,
 }
 
 impl<N: Need> Caller<N> {
     /// Takes `count` more from the quota, for a request that asks several things at once.
     pub fn take(&self, request: &HttpRequest, registry: &Registry, count: NonZeroU32) -> Result<(), Problem> {
-        admit_by_quota(request, registry, &self.call, self.state.limits().take(N::POLICY, count))
+        admit_by_quota(request, registry, &self.call, self.verified.state.limits().take(N::POLICY, count))
     }
 
-    fn identify(request: &HttpRequest) -> Result<(Self, Scopes), Problem> {
+    fn identify(request: &HttpRequest) -> Result<Self, Problem> {
         let Arrival { request_id, at } = arrival(request)?;
         let registry = registry_of(request)?;
-        let (state, scopes) = verified(request, registry, at)?;
-        let actor = Actor { party: state.client.party.clone(), client: state.client.id.clone() };
-        let call = Call { request_id, at, actor };
-        admit_by_quota(request, registry, &call, state.limits().take(N::POLICY, NonZeroU32::MIN))?;
+        let verified = verified(request, registry, at)?;
+        let call = Call { request_id, at, actor: verified.actor.clone() };
+        admit_by_quota(request, registry, &call, verified.state.limits().take(N::POLICY, NonZeroU32::MIN))?;
         let query = match request.query_string() {
             "" => Query::default(),
             text => Query::parse(text, super::query_parameters(request.match_pattern().as_deref()))?,
         };
-        Ok((Self { call, query, state, need: PhantomData }, scopes))
+        Ok(Self { call, query, verified, need: PhantomData })
     }
 }
 
@@ -86,8 +86,8 @@ impl<N: Need> FromRequest for Caller<N> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let (caller, scope) = match (Self::identify(request), N::SCOPE) {
-            (Ok((caller, scopes)), Some(scope)) if !scopes.contains(scope) => (caller, scope),
-            (Ok((caller, _)), _) => return Identifying::Done(Some(Ok(caller))),
+            (Ok(caller), Some(scope)) if !caller.verified.scopes.contains(scope) => (caller, scope),
+            (Ok(caller), _) => return Identifying::Done(Some(Ok(caller))),
             (Err(problem), _) => return Identifying::Done(Some(Err(problem))),
         };
         let registry = registry_of(request);
@@ -152,11 +152,12 @@ impl FromRequest for &'static Registry {
 /// Tokens that this worker has verified. An entry is good until the token expires or its client changes, whichever is
 /// first. Only good tokens get in, so the quick hash has no enemy.
 #[derive(Default)]
-pub struct VerifiedTokens(RefCell<HashMap<Box<str>, Verified, foldhash::quality::RandomState>>);
+pub struct VerifiedTokens(RefCell<HashMap<Box<str>, Rc<Verified>, foldhash::quality::RandomState>>);
 
-#[derive(Clone)]
 struct Verified {
     state: Arc<ClientState>,
+    /// This worker's own copies of the ids: counts of their users that all workers share would be written with every check.
+    actor: Actor,
     scopes: Scopes,
     expires_at_s: u64,
 }
@@ -166,37 +167,38 @@ const NO_TOKEN: &str = "Bearer realm=\"canhbao\"";
 const BAD_TOKEN: &str = "Bearer realm=\"canhbao\", error=\"invalid_token\"";
 
 impl VerifiedTokens {
-    fn find(&self, token: &str, now: Timestamp) -> Option<Verified> {
-        let verified = self.0.borrow().get(token).cloned()?;
+    fn find(&self, token: &str, now: Timestamp) -> Option<Rc<Verified>> {
+        let verified = self.0.borrow().get(token).map(Rc::clone)?;
         (!verified.state.is_superseded() && now.as_s() < verified.expires_at_s).then_some(verified)
     }
 
-    fn keep(&self, token: &str, verified: Verified, now: Timestamp) {
+    fn keep(&self, token: &str, verified: &Rc<Verified>, now: Timestamp) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= VERIFIED_MAX {
             kept.retain(|_, old| !old.state.is_superseded() && now.as_s() < old.expires_at_s);
         }
         if kept.len() < VERIFIED_MAX {
-            kept.insert(token.into(), verified);
+            kept.insert(token.into(), Rc::clone(verified));
         }
     }
 }
 
-fn verified(request: &HttpRequest, registry: &Registry, now: Timestamp) -> Result<(Arc<ClientState>, Scopes), Problem> {
+fn verified(request: &HttpRequest, registry: &Registry, now: Timestamp) -> Result<Rc<Verified>, Problem> {
     let text = bearer_token(request)?;
     let tokens = request.app_data::<VerifiedTokens>();
     if let Some(verified) = tokens.and_then(|tokens| tokens.find(text, now)) {
-        return Ok((verified.state, verified.scopes));
+        return Ok(verified);
     }
     let refused = || Problem::unauthenticated("The access token is not valid.", BAD_TOKEN);
     let token = registry.authority().verify(text, now).map_err(|_| refused())?;
     let state = registry.client(&token.client).filter(|state| state.admits(&token.id)).ok_or_else(refused)?;
     let scopes = token.scopes.intersection(state.scopes());
+    let actor = Actor { party: state.client.party.copied(), client: state.client.id.copied() };
+    let verified = Rc::new(Verified { state, actor, scopes, expires_at_s: token.expires_at_s });
     if let Some(tokens) = tokens {
-        let expires_at_s = token.expires_at_s;
-        tokens.keep(text, Verified { state: Arc::clone(&state), scopes, expires_at_s }, now);
+        tokens.keep(text, &verified, now);
     }
-    Ok((state, scopes))
+    Ok(verified)
 }
 
 fn bearer_token(request: &HttpRequest) -> Result<&str, Problem> {

@@ -145,11 +145,23 @@ fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: Request
 fn put_headers(headers: &mut HeaderMap, request_id: RequestId, taken: Option<Taken>) {
     put(headers, REQUEST_ID, request_id.to_string());
     if let Some(taken) = taken {
-        let policy = taken.policy.as_str();
-        let (quota, window_s) = (taken.quota.quota, taken.quota.window_s);
-        put(headers, RATE_LIMIT_POLICY, format!("\"{policy}\";q={quota};w={window_s}"));
-        put(headers, RATE_LIMIT, format!("\"{policy}\";r={};t={}", taken.remaining, taken.reset_s));
+        let (quota, window_s) = (taken.quota.quota.get(), taken.quota.window_s.get());
+        put(headers, RATE_LIMIT_POLICY, policy_item(taken, (";q=", quota.into()), (";w=", window_s.into())));
+        put(headers, RATE_LIMIT, policy_item(taken, (";r=", taken.remaining.into()), (";t=", taken.reset_s)));
     }
+}
+
+/// A policy's name with two parameters. Every answer has two of these, so they are put together without `format!`.
+fn policy_item(taken: Taken, first: (&str, u64), second: (&str, u64)) -> String {
+    let mut item = String::with_capacity(48);
+    for part in ["\"", taken.policy.as_str(), "\""] {
+        item.push_str(part);
+    }
+    for (name, number) in [first, second] {
+        item.push_str(name);
+        item.push_str(itoa::Buffer::new().format(number));
+    }
+    item
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {

@@ -2,6 +2,7 @@
 //! with it, are on stable storage.
 
 mod act;
+mod desk;
 mod entry;
 mod find;
 mod measures;
@@ -9,11 +10,12 @@ mod record;
 mod writer;
 
 pub use act::Act;
+pub use desk::Pending;
 pub use entry::{Entry, EntrySubject, EntryTooLarge, FlagVersion, Resource, entries_of, leaf_hash};
 pub use find::find;
 pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
-pub use writer::{End, Limits, Log, Pending, Publish};
+pub use writer::{End, Limits, Log, Publish};
 
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
 /// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.

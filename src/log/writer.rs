@@ -2,6 +2,7 @@
 //! is the clock: while one batch is being written the next one gathers, and under load it lingers a moment. It never answers before the commit, never retries
 //! a failed commit, and never lets a record that fails alone take others with it.
 
+use super::desk::{Pending, Round, Ticket};
 use super::record::{AppendError, Changing, Kind, Record, Refusal};
 use super::{SKEW_MS_MAX, measures};
 use crate::clock::Stopwatch;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// After a batch of this many records the writer lingers before it takes the next one: as many clients are waiting.
 const LINGER_RECORDS_MIN: usize = 8;
@@ -33,17 +34,7 @@ pub struct Limits {
 
 struct Waiting {
     record: Record,
-    answer: oneshot::Sender<Result<LogPosition, AppendError>>,
-}
-
-/// A record that the writer has accepted. Dropping it loses the answer, not the record.
-pub struct Pending(oneshot::Receiver<Result<LogPosition, AppendError>>);
-
-impl Pending {
-    /// Where the record stands, once it is on stable storage.
-    pub async fn durable(self) -> Result<LogPosition, AppendError> {
-        self.0.await.unwrap_or(Err(AppendError::Closed))
-    }
+    ticket: Ticket,
 }
 
 enum Message {
@@ -95,6 +86,7 @@ impl Log {
             publish,
             messages,
             depth: Arc::clone(&depth),
+            round: Round::default(),
         };
         std::thread::Builder::new()
             .name("log-writer".to_owned())
@@ -112,12 +104,16 @@ impl Log {
         if self.closing.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }
-        let (answer, answered) = oneshot::channel();
-        match self.queue.try_send(Message::Append(Waiting { record, answer })) {
-            Ok(()) => Ok(Pending(answered)),
-            Err(TrySendError::Full(_)) => Err(AppendError::QueueFull),
-            Err(TrySendError::Disconnected(_)) => Err(AppendError::Closed),
+        let (pending, ticket) = Pending::open();
+        let (refused, error) = match self.queue.try_send(Message::Append(Waiting { record, ticket })) {
+            Ok(()) => return Ok(pending),
+            Err(TrySendError::Full(message)) => (message, AppendError::QueueFull),
+            Err(TrySendError::Disconnected(message)) => (message, AppendError::Closed),
+        };
+        if let Message::Append(waiting) = refused {
+            pending.cancel(waiting.ticket);
         }
+        Err(error)
     }
 
     /// Records that the writer has taken and not yet committed.
@@ -180,6 +176,7 @@ struct Writer {
     publish: Box<dyn Publish>,
     messages: Receiver<Message>,
     depth: Arc<AtomicUsize>,
+    round: Round,
 }
 
 /// What a committed batch leads to.
@@ -242,25 +239,26 @@ impl Writer {
     /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end.
     fn write(&mut self, batch: Vec<Waiting>) -> Result<(), StoreError> {
         let started = Stopwatch::start();
-        let (records, answers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|waiting| (waiting.record, waiting.answer)).unzip();
+        let (records, tickets): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|waiting| (waiting.record, waiting.ticket)).unzip();
         let size = records.len();
         match self.commit(records) {
             Ok(outcome) => {
                 measures::committed(size, started.elapsed());
                 self.publish.publish(&outcome.changes);
                 self.depth.store(0, Ordering::Relaxed);
-                for (answer, result) in answers.into_iter().zip(outcome.results) {
-                    // Who gave up waiting has lost the answer, not the entry.
-                    drop(answer.send(result));
+                for (ticket, result) in tickets.into_iter().zip(outcome.results) {
+                    self.round.put(ticket, result);
                 }
+                self.round.leave();
                 Ok(())
             }
             Err(error) => {
                 tracing::error!(%error, records = size, "commit failed; the log takes no more");
-                for answer in answers {
-                    drop(answer.send(Err(AppendError::CommitFailed)));
+                for ticket in tickets {
+                    self.round.put(ticket, Err(AppendError::CommitFailed));
                 }
+                self.round.leave();
                 Err(error)
             }
         }
