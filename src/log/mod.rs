@@ -3,6 +3,7 @@
 
 mod act;
 mod entry;
+mod exported;
 mod find;
 mod measures;
 mod record;
@@ -10,6 +11,7 @@ mod writer;
 
 pub use act::Act;
 pub use entry::{Entry, EntrySubject, EntryTooLarge, FlagVersion, Resource, entries_of, leaf_hash};
+pub use exported::{CSV_HEADER, Exported};
 pub use find::find;
 pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
