@@ -6,6 +6,7 @@ mod entry;
 mod exported;
 mod find;
 mod measures;
+pub mod merkle;
 mod record;
 mod writer;
 
