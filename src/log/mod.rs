@@ -7,6 +7,8 @@ mod exported;
 mod find;
 mod measures;
 pub mod merkle;
+pub mod note;
+pub mod receipt;
 mod record;
 mod writer;
 
