@@ -288,7 +288,8 @@ mod tests {
             let row = csv_of(&entry);
             for (encoded, leaf) in [(object["bytes"].as_str().unwrap(), object["leaf"].as_str().unwrap()), (&row[18], &row[15])] {
                 let decoded = STANDARD.decode(encoded).unwrap();
-                prop_assert_eq!(Entry::decode(&decoded).as_ref(), Some(&entry));
+                let read = Entry::decode(&decoded);
+                prop_assert_eq!(read.as_ref(), Some(&entry));
                 let hex: String = leaf_hash(&decoded).iter().map(|byte| format!("{byte:02x}")).collect();
                 prop_assert_eq!(leaf, hex);
             }
