@@ -34,12 +34,15 @@ pub struct FullTile {
     pub root: Hash,
 }
 
-/// What is needed of a tree to let it grow and to know its root: its size, and the partial tile of each level.
+/// What is needed of a tree to let it grow and to know its root: its size, the partial tile of each level, and its peaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edge {
     size: u64,
-    /// By level, each with fewer hashes than a full tile; the last is not empty.
+    /// By level, each with fewer hashes than a full tile; the last is not empty, but for a moment of `push`.
     partials: Vec<Vec<Hash>>,
+    /// The roots of the perfect trees that the size falls into (one for each of its bits that is set), the largest first:
+    /// with them a push costs one hash on the average, and a root as many as there are peaks.
+    peaks: Vec<Hash>,
 }
 
 impl Edge {
@@ -56,7 +59,21 @@ impl Edge {
         let widths = (0..).map(|level| width_at(level, size)).take(partials.len());
         let fits = partials.iter().map(Vec::len).eq(widths.map(usize::from));
         let whole = u32::try_from(partials.len()).is_ok_and(|levels| below(levels, size) == 0);
-        (size <= SIZE_MAX && fits && whole).then_some(Self { size, partials })
+        if size > SIZE_MAX || !fits || !whole {
+            return None;
+        }
+        let mut peaks = Vec::new();
+        for partial in partials.iter().rev() {
+            let mut rest = partial.as_slice();
+            for width in (0..TILE_HEIGHT).rev().map(|height| 1_usize << height) {
+                if partial.len() & width != 0 {
+                    let (subtree, after) = rest.split_at_checked(width)?;
+                    peaks.push(perfect_root(subtree));
+                    rest = after;
+                }
+            }
+        }
+        Some(Self { size, partials, peaks })
     }
 
     pub fn size(&self) -> u64 {
@@ -70,39 +87,43 @@ impl Edge {
 
     /// Appends a leaf hash; tiles that it completes go to `full`, lower levels first.
     pub fn push(&mut self, leaf: Hash, full: &mut Vec<FullTile>) {
+        let carries = self.size.trailing_ones();
         self.size += 1;
-        let mut hash = leaf;
-        for level in 0..=u8::MAX {
-            if self.partials.len() <= usize::from(level) {
-                self.partials.push(Vec::with_capacity(TILE_WIDTH.into()));
+        self.extend_partial(0, leaf);
+        let mut peak = leaf;
+        for height in 1..=carries {
+            // There are as many peaks as the old size had bits set.
+            let Some(left) = self.peaks.pop() else { return };
+            peak = node_hash(&left, &peak);
+            if height % TILE_HEIGHT == 0 {
+                let level = height / TILE_HEIGHT;
+                full.extend(self.complete(level - 1, peak));
+                self.extend_partial(level, peak);
             }
-            let Some(partial) = self.partials.get_mut(usize::from(level)) else { return };
-            partial.push(hash);
-            if partial.len() < usize::from(TILE_WIDTH) {
-                return;
-            }
-            hash = perfect_root(partial);
-            let index = below(u32::from(level) + 1, self.size).saturating_sub(1);
-            full.push(FullTile { level, index, hashes: partial.as_flattened().to_vec(), root: hash });
-            partial.clear();
+        }
+        self.peaks.push(peak);
+    }
+
+    fn extend_partial(&mut self, level: u32, hash: Hash) {
+        match usize::try_from(level).ok().and_then(|level| self.partials.get_mut(level)) {
+            Some(partial) => partial.push(hash),
+            // Levels are reached one after the other.
+            None => self.partials.push(vec![hash]),
         }
     }
 
+    /// Takes out the partial tile of a level that has become full.
+    fn complete(&mut self, level: u32, root: Hash) -> Option<FullTile> {
+        let partial = self.partials.get_mut(usize::try_from(level).ok()?)?;
+        let hashes = partial.as_flattened().to_vec();
+        partial.clear();
+        let index = below(level + 1, self.size).saturating_sub(1);
+        Some(FullTile { level: u8::try_from(level).ok()?, index, hashes, root })
+    }
+
     pub fn root(&self) -> Hash {
-        let mut right = None;
-        for partial in &self.partials {
-            let mut end = partial.len();
-            for height in 0..TILE_HEIGHT {
-                let width = 1_usize << height;
-                if partial.len() & width == 0 {
-                    continue;
-                }
-                let subtree = perfect_root(partial.get(end - width..end).unwrap_or_default());
-                right = Some(right.map_or(subtree, |right| node_hash(&subtree, &right)));
-                end -= width;
-            }
-        }
-        right.unwrap_or_else(empty_root)
+        let root = self.peaks.iter().copied().rev().reduce(|right, left| node_hash(&left, &right));
+        root.unwrap_or_else(empty_root)
     }
 }
 

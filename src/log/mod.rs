@@ -10,6 +10,7 @@ pub mod merkle;
 pub mod note;
 pub mod receipt;
 mod record;
+pub mod verify;
 mod writer;
 
 pub use act::Act;

@@ -179,6 +179,11 @@ impl Checkpoint {
     }
 }
 
+/// The size that a note claims, before anything about it is known.
+pub(super) fn claimed_size(note: &str) -> Option<u64> {
+    note.split('\n').nth(1).and_then(parse_decimal)
+}
+
 fn parse_signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
     let (name, data) = line.strip_prefix(SIGNATURE_START)?.split_once(' ')?;
     let data = BASE64.decode(data).ok()?;
