@@ -395,8 +395,10 @@ pub mod tests {
     }
 
     fn hash_of(text: &str) -> Hash {
-        let digits: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
-        digits.try_into().unwrap()
+        let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).unwrap()).unwrap();
+        let (pairs, _) = text.as_bytes().as_chunks::<2>();
+        let bytes: Vec<u8> = pairs.iter().map(|[high, low]| digit(*high) * 16 + digit(*low)).collect();
+        bytes.try_into().unwrap()
     }
 
     pub fn leaves(count: u64) -> Vec<Hash> {

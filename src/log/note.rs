@@ -260,7 +260,7 @@ pub mod tests {
         );
         let note = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\
             \u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
-        assert_eq!(Checkpoint::parse_signed(note, &[key.clone()]), Err(NoteError::Checkpoint));
+        assert_eq!(Checkpoint::parse_signed(note, std::slice::from_ref(&key)), Err(NoteError::Checkpoint));
         let other = note.replace("answer", "question");
         let refused = Err(NoteError::BadSignature("PeterNeumann".to_owned()));
         assert_eq!(Checkpoint::parse_signed(&other, &[key]), refused);

@@ -296,8 +296,8 @@ mod tests {
     use crate::domain::party::{ClientId, PartyId};
     use crate::domain::{RequestId, Verdict};
     use crate::log::Exported;
-    use crate::log::note::NoteError;
     use crate::log::note::tests::SeedSigner;
+    use crate::log::note::{NoteError, Signer};
     use crate::log::receipt::ReceiptFault;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -430,8 +430,11 @@ mod tests {
 
     fn sign(log: &mut Memory, edge: &Edge, signers: &[&SeedSigner]) {
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: edge.size(), root: edge.root() };
-        let signers: Vec<&dyn super::super::note::Signer> = signers.iter().map(|signer| *signer as _).collect();
-        log.checkpoints.insert(edge.size(), checkpoint.sign(&signers).unwrap());
+        let mut all: Vec<&dyn Signer> = Vec::new();
+        for signer in signers {
+            all.push(*signer);
+        }
+        log.checkpoints.insert(edge.size(), checkpoint.sign(&all).unwrap());
     }
 
     static LOG: LazyLock<(Memory, Edge)> = LazyLock::new(built);
