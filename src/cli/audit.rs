@@ -3,7 +3,10 @@
 use super::Failure;
 use crate::log::note::{NOTE_BYTES_MAX, VerifierKey};
 use crate::log::receipt::{RECEIPT_BYTES_MAX, Receipt};
-use crate::log::verify::{Export, Kept, Report, Source, Start, Verifier, VerifyError};
+use crate::log::verify::{Database, Export, Kept, Report, Start, Verifier, VerifyError};
+use crate::server::DATABASE_FILE;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Connection, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const READ_BYTES_AT_ONCE: usize = 1024 * 1024;
+const DATABASE_START: &[u8] = b"SQLite format 3\0";
 const EXPORT_START: &[u8] = b"{";
 
 #[derive(Subcommand)]
@@ -26,7 +30,7 @@ pub enum LogCommand {
 
 #[derive(Args)]
 pub struct LogVerifyArgs {
-    /// An export (NDJSON).
+    /// A copy of a data directory or of its database (with its -wal file, if it has one), or an export (NDJSON).
     path: PathBuf,
     /// A verifier key of the log, or a file with one a line.
     #[arg(long = "key", value_name = "VKEY|FILE", required = true)]
@@ -86,39 +90,52 @@ fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
         Failure::Usage("keys of several logs were given, or something as a checkpoint that is none".to_owned())
     })?;
     let node = origin.rsplit('/').next().unwrap_or_default();
-    let report = verify_export(&args.path, node, verifier)?;
+    let path = if args.path.is_dir() { args.path.join(DATABASE_FILE) } else { args.path.clone() };
+    let start = read_start(&path, DATABASE_START.len())?;
+    let report = if start == DATABASE_START {
+        verify_database(&path, node, verifier)?
+    } else if start.starts_with(EXPORT_START) {
+        verify_export(&path, node, verifier)?
+    } else {
+        return Err(unreadable(&path, &"neither a database nor an export"));
+    };
     print(&origin, &report);
     Ok(())
+}
+
+fn verify_database(path: &Path, node: &str, verifier: Verifier) -> Result<Report, Failure> {
+    let store = SqliteStore::open_copy(path).map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
+    let (mut verifier, mut report) = (Some(verifier), None);
+    let verify = |connection: &mut dyn Connection, verifier: Verifier| {
+        let mut source = Database::open(connection, node)?;
+        let bar = progress_bar(source.length()?, "{human_pos} of {human_len} entries");
+        let verified = verifier.run(&mut source, &mut |size| bar.set_position(size));
+        bar.finish_and_clear();
+        verified
+    };
+    let read = store.read(&mut |connection| {
+        report = verifier.take().map(|verifier| verify(connection, verifier));
+        Ok(())
+    });
+    read.map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
+    report.ok_or_else(|| unreadable(path, &"no reader ran"))?.map_err(|error| failed(path, error))
 }
 
 fn verify_export(path: &Path, node: &str, verifier: Verifier) -> Result<Report, Failure> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    let mut start = Vec::with_capacity(EXPORT_START.len());
-    let mut file = BufReader::with_capacity(READ_BYTES_AT_ONCE, file);
-    let length = u64::try_from(EXPORT_START.len()).unwrap_or_default();
-    file.by_ref().take(length).read_to_end(&mut start).map_err(|error| unreadable(path, &error))?;
-    if start != EXPORT_START {
-        return Err(Failure::Unreadable(format!("{}: neither a database nor an export", path.display())));
-    }
     let bar = progress_bar(metadata.len(), "{bytes} of {total_bytes}");
-    let whole = bar.wrap_read(std::io::Cursor::new(start).chain(file));
-    let mut source = Export::new(BufReader::with_capacity(READ_BYTES_AT_ONCE, whole), node);
-    let verified = run(path, verifier, &mut source, &mut |_| {});
+    let lines = BufReader::with_capacity(READ_BYTES_AT_ONCE, bar.wrap_read(file));
+    let verified = verifier.run(&mut Export::new(lines, node), &mut |_| {});
     bar.finish_and_clear();
-    verified
+    verified.map_err(|error| failed(path, error))
 }
 
-fn run<S: Source>(
-    path: &Path,
-    verifier: Verifier,
-    source: &mut S,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Report, Failure> {
-    verifier.run(source, progress).map_err(|error| match error {
+fn failed(path: &Path, error: VerifyError) -> Failure {
+    match error {
         VerifyError::Tampered(finding) => Failure::Tampered(format!("tampered with: {finding}")),
         VerifyError::Unreadable(why) => unreadable(path, &why),
-    })
+    }
 }
 
 /// Drawn on a terminal only.
@@ -178,6 +195,15 @@ fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() > bytes_max { Err(unreadable(path, &"too large")) } else { Ok(bytes) }
+}
+
+/// What a file begins with, as far as it goes.
+fn read_start(path: &Path, length: usize) -> Result<Vec<u8>, Failure> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let mut start = Vec::new();
+    let limit = u64::try_from(length).unwrap_or_default();
+    file.take(limit).read_to_end(&mut start).map_err(|error| unreadable(path, &error))?;
+    Ok(start)
 }
 
 fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {

@@ -14,7 +14,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const DATABASE_FILE: &str = "registry.db";
+pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 const UNFINISHED_FILE: &str = "unfinished";
 const TLS_DIRECTORY: &str = "tls";

@@ -5,7 +5,7 @@ mod home;
 mod observe;
 mod tls;
 
-pub use home::{Home, HomeError};
+pub use home::{DATABASE_FILE, Home, HomeError};
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};
 

@@ -1,10 +1,12 @@
 //! Offline verification of a log: every entry, batch, tile and checkpoint, in order and in constant memory. Nothing that a
 //! source says is believed; what is trusted are the keys and the checkpoints given from outside.
 
+mod database;
 mod export;
 mod report;
 mod trust;
 
+pub use database::Database;
 pub use export::Export;
 pub use report::{Fault, Finding, Report, VerifyError};
 
@@ -234,7 +236,7 @@ impl Verifier {
         if let Some(index) = self.trust.unvouched() {
             return Err(Fault::Unvouched.at(index));
         }
-        if size > self.report.start && self.report.checkpoints + self.report.kept == 0 {
+        if self.report.checkpoints + self.report.kept == 0 {
             return Err(Fault::NoCheckpoint.at(self.covered));
         }
         if self.report.start == 0
@@ -310,36 +312,38 @@ mod tests {
 
     /// A log in memory. The parts of it can be changed as somebody with a copy of the database could.
     #[derive(Clone, Default)]
-    struct Memory {
-        batches: Vec<Batch>,
-        checkpoints: BTreeMap<u64, String>,
-        tiles: BTreeMap<(u8, u64), (Vec<u8>, Vec<u8>)>,
+    pub struct Memory {
+        pub batches: Vec<Batch>,
+        pub checkpoints: BTreeMap<u64, String>,
+        pub tiles: BTreeMap<(u8, u64), (Vec<u8>, Vec<u8>)>,
         next: usize,
     }
 
     #[derive(Clone, PartialEq, Eq, Debug)]
-    struct Batch {
-        first_index: u64,
-        at_min: u64,
-        at_max: u64,
-        entries: Vec<Vec<u8>>,
+    pub struct Batch {
+        pub first_index: u64,
+        pub at_min: u64,
+        pub at_max: u64,
+        pub entries: Vec<Vec<u8>>,
+    }
+
+    impl Batch {
+        pub fn bundle(&self) -> Vec<u8> {
+            let length = |entry: &Vec<u8>| u16::try_from(entry.len()).unwrap().to_be_bytes();
+            self.entries.iter().flat_map(|entry| length(entry).into_iter().chain(entry.clone())).collect()
+        }
     }
 
     impl Source for Memory {
         fn next_batch(&mut self) -> Result<Option<LogBatch>, VerifyError> {
             let Some(batch) = self.batches.get(self.next) else { return Ok(None) };
             self.next += 1;
-            let mut entries = Vec::new();
-            for entry in &batch.entries {
-                entries.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
-                entries.extend(entry);
-            }
             Ok(Some(LogBatch {
                 first_index: batch.first_index,
                 size: batch.entries.len().try_into().unwrap(),
                 at_min: Timestamp::from_ms(batch.at_min),
                 at_max: Timestamp::from_ms(batch.at_max),
-                entries,
+                entries: batch.bundle(),
             }))
         }
 
@@ -357,7 +361,7 @@ mod tests {
         }
     }
 
-    fn old() -> SeedSigner {
+    pub fn old() -> SeedSigner {
         SeedSigner::new(ORIGIN, 1)
     }
 
@@ -437,13 +441,13 @@ mod tests {
         log.checkpoints.insert(edge.size(), checkpoint.sign(&all).unwrap());
     }
 
-    static LOG: LazyLock<(Memory, Edge)> = LazyLock::new(built);
+    pub static LOG: LazyLock<(Memory, Edge)> = LazyLock::new(built);
 
-    fn verify_with(log: &Memory, keys: &[VerifierKey], kept: Kept) -> Result<Report, VerifyError> {
+    pub fn verify_with(log: &Memory, keys: &[VerifierKey], kept: Kept) -> Result<Report, VerifyError> {
         Verifier::new(Start::default(), keys, kept).unwrap().run(&mut log.clone(), &mut |_| {})
     }
 
-    fn finding(result: Result<Report, VerifyError>) -> (u64, Fault) {
+    pub fn finding(result: Result<Report, VerifyError>) -> (u64, Fault) {
         match result {
             Err(VerifyError::Tampered(finding)) => (finding.index, finding.fault),
             Err(VerifyError::Unreadable(why)) => panic!("unreadable: {why}"),

@@ -84,6 +84,8 @@ pub enum Fault {
     Rotation,
     #[error("the first checkpoint from here on is signed by a key that no trusted key vouches for")]
     Unvouched,
+    #[error("the database has no log of this node")]
+    NoLog,
     #[error("no checkpoint vouches for this and what follows")]
     NoCheckpoint,
     #[error("tile {index} of level {level} is not what the entries give")]
@@ -121,7 +123,7 @@ pub enum VerifyError {
 
 impl VerifyError {
     /// What is stored in a form that nobody writes was tampered with; what cannot be read at all tells nothing.
-    pub(super) fn of_store(error: StoreError, index: u64) -> Self {
+    pub fn of_store(error: StoreError, index: u64) -> Self {
         match error {
             StoreError::Corrupt(what) => Fault::Stored(what).at(index),
             StoreError::Engine(_) => Self::Unreadable(error.to_string()),
