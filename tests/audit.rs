@@ -9,7 +9,8 @@ use canhbao::log::merkle::{Edge, Hash, Tiles, inclusion};
 use canhbao::log::note::{Checkpoint, SignError, Signer, VerifierKey};
 use canhbao::log::receipt::Receipt;
 use canhbao::log::{Act, Entry, Exported, Resource, leaf_hash};
-use canhbao::store::StoreError;
+use canhbao::store::sqlite::SqliteStore;
+use canhbao::store::{Connection, Store, StoreError, Value};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,13 @@ fn entry(index: u64) -> Entry {
     }
 }
 
+/// As it stands in the log, whose first entry announces the key.
+fn logged(index: u64) -> Entry {
+    let announced = (index == 0).then(|| LogKey::new(1).text());
+    let act = if announced.is_some() { Act::LogKey } else { Act::Check };
+    Entry { act, reference: announced, ..entry(index) }
+}
+
 /// What an auditor and a bank have: an export, two checkpoints, the key, an answer and its receipt.
 struct Files(tempfile::TempDir);
 
@@ -90,10 +98,7 @@ impl Files {
         let (mut edge, mut full, mut leaves, mut export) = (Edge::new(), Vec::new(), Vec::new(), String::new());
         let (key, mut proved) = (LogKey::new(1), Vec::new());
         for index in 0..ENTRIES {
-            let mut entry = entry(index);
-            if index == 0 {
-                (entry.act, entry.reference) = (Act::LogKey, Some(key.text()));
-            }
+            let entry = logged(index);
             let mut bytes = Vec::new();
             entry.encode(&mut bytes).unwrap();
             let bytes = bytes.split_off(2);
@@ -116,6 +121,40 @@ impl Files {
         files.write("answer", &answer(RECEIPT_OF));
         files.write("key", &format!("{}\n", key.text()));
         files
+    }
+
+    /// The same log as a database: one batch with the first 100 entries and one with the rest, each under its checkpoint.
+    /// It is whole in the `-wal` file as long as the writer is there.
+    fn database(&self) -> Box<dyn Connection + Send> {
+        let path = self.path("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
+        writer.execute("INSERT INTO log (node, number) VALUES ('main', 0)", &[]).unwrap();
+        for first in [0, 100] {
+            let mut bundle = Vec::new();
+            (first..first + 100).for_each(|index| logged(index).encode(&mut bundle).unwrap());
+            let int = |number: u64| Value::count(number).unwrap();
+            let time = |index: u64| int(entry(index).at.as_ms());
+            let row = [int(first), int(100), time(first), time(first + 99), Value::Blob(&bundle)];
+            let sql = "INSERT INTO log_batch (place, size, at_min, at_max, entries) VALUES ($1, $2, $3, $4, $5)";
+            writer.execute(sql, &row).unwrap();
+            let note = self.read(&format!("checkpoint-{}", first + 100));
+            let row = [int(first + 100), time(first + 99), Value::Text(&note)];
+            writer.execute("INSERT INTO log_checkpoint (place, at, note) VALUES ($1, $2, $3)", &row).unwrap();
+        }
+        writer
+    }
+
+    fn verify_database(&self, path: &str, more: &[&str]) -> (Option<i32>, String) {
+        canhbao(self.0.path(), &[&["log", "verify", path, "--key", "key"], more].concat())
+    }
+
+    /// Copies files into a new folder.
+    fn copy(&self, folder: &str, names: &[&str]) {
+        fs::create_dir(self.path(folder)).unwrap();
+        for name in names {
+            fs::copy(self.path(name), self.path(folder).join(name)).unwrap();
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -259,4 +298,70 @@ fn a_kept_answer_is_proved_and_a_changed_one_is_not() {
     files.change("receipt", "index 77", "index 76");
     assert_ends(files.verify_receipt(), 1, &["not proved", "proof"]);
     assert_ends(files.verify(&["--receipt", "receipt"]), 1, &["entry 76:", "receipt"]);
+}
+
+#[test]
+fn a_tampered_database_is_named_to_the_last_good_checkpoint() {
+    let files = Files::new();
+    let writer = files.database();
+    files.copy("older", &["registry.db", "registry.db-wal"]);
+    drop(writer);
+    let path = files.path("registry.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(10).position(|window| window == b"teller-150").unwrap();
+    bytes[at + 9] = b'9';
+    fs::write(&path, &bytes).unwrap();
+    assert_ends(files.verify_database("registry.db", &[]), 1, &["tampered with: entry 100:"]);
+    // The folder from before is sound.
+    assert_ends(files.verify_database("older", &[]), 0, &["entries: 0 to before 200"]);
+}
+
+#[test]
+fn an_older_database_is_found_by_a_kept_checkpoint() {
+    let files = Files::new();
+    let mut writer = files.database();
+    for trigger in ["log_batch_is_never_deleted", "log_checkpoint_is_never_deleted"] {
+        writer.execute(format!("DROP TRIGGER IF EXISTS {trigger}").leak(), &[]).unwrap();
+    }
+    writer.execute("DELETE FROM log_batch WHERE place = 100", &[]).unwrap();
+    writer.execute("DELETE FROM log_checkpoint WHERE place = 200", &[]).unwrap();
+    let kept = ["--checkpoint", "checkpoint-200"];
+    assert_ends(files.verify_database("registry.db", &[]), 0, &["entries: 0 to before 100"]);
+    assert_ends(files.verify_database("registry.db", &kept), 1, &["entry 100: it is missing", "200 entries"]);
+}
+
+#[test]
+fn what_is_no_database_of_a_registry_cannot_be_read() {
+    let files = Files::new();
+    drop(files.database());
+    let whole = fs::read(files.path("registry.db")).unwrap();
+    fs::write(files.path("other"), [&whole[..16], &[7; 4096]].concat()).unwrap();
+    assert_ends(files.verify_database("other", &[]), 3, &["other"]);
+    fs::create_dir(files.path("empty")).unwrap();
+    assert_ends(files.verify_database("empty", &[]), 3, &["registry.db"]);
+    // But one of which a part is gone was a database.
+    for length in [100, 16_384, whole.len() / 16_384 / 2 * 16_384] {
+        fs::write(files.path("cut"), &whole[..length]).unwrap();
+        assert_ends(files.verify_database("cut", &[]), 1, &["tampered with: entry 0:"]);
+    }
+}
+
+#[test]
+fn a_sound_database_is_read_with_its_wal_and_from_read_only_media() {
+    let files = Files::new();
+    let writer = files.database();
+    files.copy("with wal", &["registry.db", "registry.db-wal"]);
+    let sound = ["sound: registry.example/main", "entries: 0 to before 200", "checkpoints: 2 of the log, 1 given"];
+    let kept = ["--checkpoint", "checkpoint-100"];
+    assert_ends(files.verify_database("with wal", &kept), 0, &sound);
+    drop(writer);
+    files.copy("settled", &["registry.db"]);
+    let folder = files.path("settled");
+    let mode = |mode| fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o555);
+    assert_ends(files.verify_database("settled", &kept), 0, &sound);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing was made beside it");
+    mode(0o755);
+    let before = fs::read(files.path("registry.db")).unwrap();
+    assert_eq!(fs::read(folder.join("registry.db")).unwrap(), before);
 }
