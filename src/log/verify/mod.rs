@@ -192,8 +192,9 @@ impl Verifier {
         while let Some((_, note)) = self.kept.pop_front_if(|(kept, _)| *kept <= size) {
             let (checkpoint, signed) = self.checkpoint(&note)?;
             if checkpoint.size != size {
-                // It lies before where the log was taken up: nothing here can tell whether it was met.
-                return Err(Fault::KeptBeforeStart { size: checkpoint.size }.at(self.covered));
+                let kept = checkpoint.size;
+                let words = "lies before where this log begins; verify the archive with it";
+                return Err(VerifyError::Unreadable(format!("a kept checkpoint of {kept} entries {words}")));
             }
             self.trust.signed(&signed, self.covered);
             self.root(source, &checkpoint)?;
@@ -674,7 +675,11 @@ mod tests {
         }
         let mut rest = log.clone();
         rest.batches.drain(..50);
-        let run = |edge: Edge| Verifier::new(Start { edge, latest }, &[old().key(), new().key()], Kept::default());
+        let keys = [old().key(), new().key()];
+        let run = |edge: Edge| Verifier::new(Start { edge, latest }, &keys, Kept::default());
+        let kept = Kept { checkpoints: log.checkpoints.values().take(1).cloned().collect(), ..Kept::default() };
+        let before = Verifier::new(Start { edge: earlier.clone(), latest }, &keys, kept).unwrap();
+        assert!(matches!(before.run(&mut rest.clone(), &mut |_| {}), Err(VerifyError::Unreadable(_))));
         let report = run(earlier.clone()).unwrap().run(&mut rest.clone(), &mut |_| {}).unwrap();
         assert_eq!((report.start, report.size, report.root), (stop, ENTRIES, edge.root()));
         earlier.push([0; 32], &mut full);

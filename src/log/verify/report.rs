@@ -96,8 +96,6 @@ pub enum Fault {
     TileCount { stored: u64, due: u64 },
     #[error("it is missing: the log once had {size} entries")]
     Rollback { size: u64 },
-    #[error("a kept checkpoint of {size} entries lies before the beginning; verify the archive with it")]
-    KeptBeforeStart { size: u64 },
     #[error("a receipt was given for another entry in its place")]
     Receipt,
     #[error("its receipt: {0}")]
