@@ -123,9 +123,32 @@ CREATE TABLE log_batch (
     entries     BLOB    NOT NULL  -- for each entry a 16-bit big-endian length and its bytes (an entry bundle of tlog-tiles)
 ) STRICT;
 
+-- The full tiles of the logs' Merkle trees (RFC 6962; C2SP tlog-tiles, height 8). The partial ones at the right edge are
+-- made from these and from the last entries.
+CREATE TABLE log_tile (
+    place       INTEGER NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the first entry below the tile + its level
+    root        BLOB    NOT NULL, -- the hash that stands for the tile one level up: 32 bytes
+    hashes      BLOB    NOT NULL  -- its 256 hashes of 32 bytes
+) STRICT;
+
+-- The signed roots of the logs; all are kept.
+CREATE TABLE log_checkpoint (
+    place       INTEGER NOT NULL PRIMARY KEY, -- log.number * 2^40 + size of the tree
+    at          INTEGER NOT NULL, -- when it was signed
+    note        TEXT    NOT NULL  -- the signed note (C2SP tlog-checkpoint)
+) STRICT;
+
 CREATE TRIGGER log_batch_is_never_updated BEFORE UPDATE ON log_batch
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_batch_is_never_deleted BEFORE DELETE ON log_batch
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_tile_is_never_updated BEFORE UPDATE ON log_tile
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_tile_is_never_deleted BEFORE DELETE ON log_tile
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_checkpoint_is_never_updated BEFORE UPDATE ON log_checkpoint
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_checkpoint_is_never_deleted BEFORE DELETE ON log_checkpoint
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER change_is_never_updated BEFORE UPDATE ON change
 BEGIN SELECT RAISE (ABORT, 'changes are append-only'); END;

@@ -1,6 +1,10 @@
 //! The index against a model, through the door that live changes use, and loaded again from a store.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
+#[path = "support/log.rs"]
+#[allow(dead_code)]
+mod log_support;
+
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
     Actor, Category, Change, Flag, FlagId, Proposal, Replaces, RequestId, Source, SourceKind, Subject, SubjectHasher,
@@ -140,24 +144,15 @@ fn store_changes(home: &Home, changes: Vec<Change>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let limits = Limits { queue_records_max: 64, batch_records_max: 64 };
-        let log = Log::start(home.store.as_ref(), "main", limits, Box::new(Nobody)).unwrap();
+        let log = Log::start(home.store.as_ref(), log_support::opening(limits), Box::new(Nobody)).unwrap();
         for change in changes {
-            let entry = Entry {
-                act: Act::FlagRaise,
-                at: Timestamp::from_ms(1_000_000),
-                request_id: RequestId::from_bytes([1; 16]),
-                party: actor("a1").party,
-                client: actor("a1").client,
-                operator: None,
-                resource: None,
-                verdict: None,
-                list_version: 0,
-                subjects: Vec::new(),
-                answer_digest: None,
-                reference: None,
-                problem: None,
-                count: 1,
-            };
+            let entry = Entry::new(
+                Act::FlagRaise,
+                Timestamp::from_ms(1_000_000),
+                RequestId::from_bytes([1; 16]),
+                actor("a1").party,
+                actor("a1").client,
+            );
             log.submit(Record::changing(entry, change, None)).unwrap().durable().await.unwrap();
         }
         log.close().await;

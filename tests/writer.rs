@@ -1,6 +1,10 @@
 //! The log's writer over a store that can be stopped and broken: nothing is lost, doubled or answered too early.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
 
+#[path = "support/log.rs"]
+#[allow(dead_code)]
+mod log_support;
+
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
     Actor, Category, Change, Flag, FlagId, KeptAnswer, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
@@ -107,7 +111,7 @@ impl Publish for Published {
 
 fn start(store: &Broken) -> (Log, Published) {
     let published = Published::default();
-    (Log::start(store, "main", LIMITS, Box::new(published.clone())).unwrap(), published)
+    (Log::start(store, log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
 }
 
 fn actor() -> Actor {
@@ -115,22 +119,13 @@ fn actor() -> Actor {
 }
 
 fn entry(at_ms: u64, number: u128) -> Entry {
-    Entry {
-        act: Act::Check,
-        at: Timestamp::from_ms(at_ms),
-        request_id: RequestId::from_bytes(number.to_be_bytes()),
-        party: actor().party,
-        client: actor().client,
-        operator: None,
-        resource: None,
-        verdict: None,
-        list_version: 0,
-        subjects: Vec::new(),
-        answer_digest: None,
-        reference: None,
-        problem: None,
-        count: 1,
-    }
+    Entry::new(
+        Act::Check,
+        Timestamp::from_ms(at_ms),
+        RequestId::from_bytes(number.to_be_bytes()),
+        actor().party,
+        actor().client,
+    )
 }
 
 fn reading(at_ms: u64, number: u128) -> Record {
@@ -171,7 +166,7 @@ fn kept(key: &str) -> KeptAnswer {
     }
 }
 
-/// Every entry of the log, checked to be contiguous from 0.
+/// Every entry of the log after the one that announces its key, checked to be contiguous from 0.
 fn log_of(store: &Broken) -> Vec<Entry> {
     let mut entries = Vec::new();
     let read = store.inner.read(&mut |connection| {
@@ -184,6 +179,7 @@ fn log_of(store: &Broken) -> Vec<Entry> {
         })
     });
     read.unwrap();
+    assert_eq!(entries.remove(0).act, Act::LogKey);
     entries
 }
 
@@ -199,7 +195,7 @@ async fn every_record_gets_a_place_of_its_own_and_is_there_when_it_is_answered()
         }
         assert_eq!(log_of(&store).len(), places.len());
     }
-    assert_eq!(places, (0..1_000).collect());
+    assert_eq!(places, (1..=1_000).collect());
     assert_eq!(log.close().await, End::Clean);
 }
 
@@ -262,7 +258,7 @@ async fn after_a_restart_the_log_goes_on_where_the_disk_says_it_ended() {
     }
     assert_eq!(log.close().await, End::Clean);
     let (log, _) = start(&store);
-    assert_eq!(log.submit(reading(5_000, 3)).unwrap().durable().await.unwrap().index, 3);
+    assert_eq!(log.submit(reading(5_000, 3)).unwrap().durable().await.unwrap().index, 4);
     assert_eq!(log.close().await, End::Clean);
     assert_eq!(log_of(&store).len(), 4);
 }
@@ -287,7 +283,7 @@ async fn a_change_whose_precondition_fails_fails_alone() {
         after.durable().await.unwrap().index,
     ]
     .into();
-    assert_eq!(places, [0, 1, 2, 3]);
+    assert_eq!(places, [1, 2, 3, 4]);
     assert_eq!(again.durable().await.unwrap_err(), AppendError::Refused(Refusal::Precondition));
     assert_eq!(stale.durable().await.unwrap_err(), AppendError::Refused(Refusal::Precondition));
     assert_eq!(*published.0.lock().unwrap(), [1, 2]);

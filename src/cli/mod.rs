@@ -1,7 +1,8 @@
-//! The command line: what there is to do, and how a failure ends. Exit codes: 0 done, 1 failed, 2 wrong usage, 70 a
-//! commit failed.
+//! The command line: what there is to do, and how a failure ends. Exit codes: 0 done, 1 failed (of a verification:
+//! tampered with), 2 wrong usage, 3 nothing to verify could be read, 70 a commit failed.
 
 mod admin;
+mod audit;
 mod run;
 
 use crate::domain::party::Role;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const UNREADABLE: u8 = 3;
 const COMMIT_FAILED: u8 = 70;
 
 /// A registry of flagged payment accounts and e-wallets.
@@ -35,6 +38,12 @@ enum Command {
     /// Create, list, rotate, disable and enable clients.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Verify a log.
+    #[command(subcommand)]
+    Log(audit::LogCommand),
+    /// Verify a receipt of a check.
+    #[command(subcommand)]
+    Receipt(audit::ReceiptCommand),
     /// Get an access token, for a script.
     Token(TokenArgs),
     /// Ask whether a server is ready; for a container's health check.
@@ -214,6 +223,12 @@ enum Failure {
     Said(String),
     #[error("{0}")]
     CommitFailed(String),
+    #[error("{0}")]
+    Tampered(String),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// Runs the command of this process.
@@ -226,6 +241,8 @@ pub fn run() -> ExitCode {
             Command::Demo(args) => run::demo(&args).await,
             Command::Party(command) => admin::party(command).await,
             Command::Client(command) => admin::client(command).await,
+            Command::Log(command) => audit::log(&command),
+            Command::Receipt(command) => audit::receipt(&command),
             Command::Token(args) => admin::token(&args).await,
             Command::Health(args) => admin::health(&args).await,
         }
@@ -235,7 +252,9 @@ pub fn run() -> ExitCode {
         Err(failure) => {
             eprintln!("canhbao: {failure}");
             match failure {
-                Failure::Said(_) => ExitCode::from(FAILED),
+                Failure::Said(_) | Failure::Tampered(_) => ExitCode::from(FAILED),
+                Failure::Usage(_) => ExitCode::from(USAGE),
+                Failure::Unreadable(_) => ExitCode::from(UNREADABLE),
                 Failure::CommitFailed(_) => ExitCode::from(COMMIT_FAILED),
             }
         }

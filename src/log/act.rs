@@ -22,11 +22,14 @@ pub enum Act {
     ClientList,
     TokenIssue,
     Refused,
+    LogKey,
+    LogRead,
+    LogReport,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -47,6 +50,9 @@ impl Act {
         Self::ClientList,
         Self::TokenIssue,
         Self::Refused,
+        Self::LogKey,
+        Self::LogRead,
+        Self::LogReport,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -71,6 +77,9 @@ impl Act {
             Self::ClientList => "client.list",
             Self::TokenIssue => "token.issue",
             Self::Refused => "refused",
+            Self::LogKey => "log.key",
+            Self::LogRead => "log.read",
+            Self::LogReport => "log.report",
         }
     }
 

@@ -81,6 +81,26 @@ pub fn leaf_hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl Entry {
+    /// An entry of an act with everything else empty.
+    pub fn new(act: Act, at: Timestamp, request_id: RequestId, party: PartyId, client: ClientId) -> Self {
+        Self {
+            act,
+            at,
+            request_id,
+            party,
+            client,
+            operator: None,
+            resource: None,
+            verdict: None,
+            list_version: 0,
+            subjects: Vec::new(),
+            answer_digest: None,
+            reference: None,
+            problem: None,
+            count: 1,
+        }
+    }
+
     /// Appends the canonical bytes, after their 16-bit length, to `bundle`; on an error `bundle` is as before.
     pub fn encode(&self, bundle: &mut Vec<u8>) -> Result<(), EntryTooLarge> {
         let start = bundle.len();

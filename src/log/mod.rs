@@ -3,19 +3,28 @@
 
 mod act;
 mod desk;
+mod door;
 mod entry;
+mod exported;
 mod find;
 mod measures;
+pub mod merkle;
+pub mod note;
+pub mod receipt;
 mod record;
+mod tree;
+pub mod verify;
 mod writer;
 
 pub use act::Act;
 pub use desk::Pending;
+pub use door::{End, Limits, Log, Opening, Publish};
 pub use entry::{Entry, EntrySubject, EntryTooLarge, FlagVersion, Resource, entries_of, leaf_hash};
+pub use exported::{CSV_HEADER, Exported};
 pub use find::find;
 pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
-pub use writer::{End, Limits, Log, Publish};
+pub use tree::{Head, Signers, StoredTiles};
 
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
 /// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.

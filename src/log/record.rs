@@ -1,7 +1,8 @@
 //! What the writer is given, and why it may refuse it. A record is an entry and, if something changes, the change: they are
 //! durable together or not at all.
 
-use super::{Entry, EntryTooLarge};
+use super::merkle::Hash;
+use super::{Entry, EntryTooLarge, leaf_hash};
 use crate::domain::{Change, KeptAnswer, Timestamp};
 
 /// One audited act, on its way into the log.
@@ -9,7 +10,7 @@ pub struct Record(pub(super) Kind);
 
 pub(super) enum Kind {
     /// Nothing changes: the bytes are made by the caller, since the writer has the least time of all.
-    Reading { bundle: Vec<u8>, at: Timestamp },
+    Reading { bundle: Vec<u8>, leaf: Hash, at: Timestamp },
     /// The writer numbers the change and completes the entry.
     Changing(Box<Changing>),
 }
@@ -24,7 +25,9 @@ impl Record {
     pub fn reading(entry: &Entry) -> Result<Self, EntryTooLarge> {
         let mut bundle = Vec::with_capacity(256);
         entry.encode(&mut bundle)?;
-        Ok(Self(Kind::Reading { bundle, at: entry.at }))
+        let (_length, bytes) = bundle.split_first_chunk::<2>().ok_or(EntryTooLarge)?;
+        let leaf = leaf_hash(bytes);
+        Ok(Self(Kind::Reading { bundle, leaf, at: entry.at }))
     }
 
     pub fn changing(entry: Entry, change: Change, keep: Option<KeptAnswer>) -> Self {

@@ -1,19 +1,25 @@
 //! The one writer of a node's log: a thread that drains a bounded queue and commits what it finds as one batch. The disk
-//! is the clock: while one batch is being written the next one gathers, and under load it lingers a moment. It never answers before the commit, never retries
-//! a failed commit, and never lets a record that fails alone take others with it.
+//! is the clock: while one batch is being written the next one gathers, and under load it lingers a moment. It never
+//! answers before the commit, never retries a failed commit, and never lets a record that fails alone take others with it.
 
-use super::desk::{Pending, Round, Ticket};
+use super::desk::Round;
+use super::door::{End, Limits, Message, Opening, Publish, Waiting};
+use super::merkle::Hash;
+use super::note::VerifierKey;
 use super::record::{AppendError, Changing, Kind, Record, Refusal};
-use super::{SKEW_MS_MAX, measures};
-use crate::clock::Stopwatch;
-use crate::domain::{Change, LogPosition, Timestamp};
+use super::tree::{Head, Tree};
+use super::{Act, Entry, SKEW_MS_MAX, leaf_hash, measures};
+use crate::clock::{Clock, Stopwatch};
+use crate::domain::party::{ClientId, PartyId};
+use crate::domain::{Change, LogPosition, RequestId, Timestamp};
+use crate::entropy;
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, Store, StoreError};
+use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// After a batch of this many records the writer lingers before it takes the next one: as many clients are waiting.
 const LINGER_RECORDS_MIN: usize = 8;
@@ -21,155 +27,17 @@ const LINGER_RECORDS_MIN: usize = 8;
 const LINGER_PER_RECORD: Duration = Duration::from_micros(15);
 const LINGER_MAX: Duration = Duration::from_millis(1);
 
-/// Who is told of changes once they are durable, in order, before anybody is answered.
-pub trait Publish: Send {
-    fn publish(&mut self, changes: &[(u64, Change)]);
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub queue_records_max: usize,
-    pub batch_records_max: usize,
-}
-
-struct Waiting {
-    record: Record,
-    ticket: Ticket,
-}
-
-enum Message {
-    Append(Waiting),
-    /// Commit what is queued, then end.
-    Close,
-}
-
-/// The door to the log of one node.
-pub struct Log {
-    queue: SyncSender<Message>,
-    depth: Arc<AtomicUsize>,
-    closing: AtomicBool,
-    end: watch::Receiver<End>,
-}
-
-/// How the writer's thread stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Running,
-    /// It was closed, and everything it accepted is committed.
-    Clean,
-    /// A commit failed. Nothing may be appended any more; the process must end and start anew.
-    Failed,
-}
-
-impl Log {
-    /// Starts the writer of `node` where its log in the store ends.
-    pub fn start(
-        store: &dyn Store,
-        node: &'static str,
-        limits: Limits,
-        publish: Box<dyn Publish>,
-    ) -> Result<Self, StoreError> {
-        let mut connection = store.writer()?;
-        let log = store::log::find_or_create(connection.as_mut(), node)?;
-        let (next_index, latest) = store::log::end(connection.as_mut(), log)?;
-        let (queue, messages) = sync_channel(limits.queue_records_max);
-        let (ended, end) = watch::channel(End::Running);
-        let depth = Arc::new(AtomicUsize::new(0));
-        let writer = Writer {
-            connection,
-            log,
-            node,
-            next_index,
-            latest,
-            last_size: 0,
-            limits,
-            publish,
-            messages,
-            depth: Arc::clone(&depth),
-            round: Round::default(),
-        };
-        std::thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || {
-                let guard = FailedUnlessTold(ended);
-                let end = writer.run();
-                guard.tell(end);
-            })
-            .map_err(|error| StoreError::Engine(error.to_string()))?;
-        Ok(Self { queue, depth, closing: AtomicBool::new(false), end })
-    }
-
-    /// Hands a record to the writer. A full queue is refused at once.
-    pub fn submit(&self, record: Record) -> Result<Pending, AppendError> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err(AppendError::Closed);
-        }
-        let (pending, ticket) = Pending::open();
-        let (refused, error) = match self.queue.try_send(Message::Append(Waiting { record, ticket })) {
-            Ok(()) => return Ok(pending),
-            Err(TrySendError::Full(message)) => (message, AppendError::QueueFull),
-            Err(TrySendError::Disconnected(message)) => (message, AppendError::Closed),
-        };
-        if let Message::Append(waiting) = refused {
-            pending.cancel(waiting.ticket);
-        }
-        Err(error)
-    }
-
-    /// Records that the writer has taken and not yet committed.
-    pub fn depth(&self) -> usize {
-        self.depth.load(Ordering::Relaxed)
-    }
-
-    /// How the writer stands, to be watched.
-    pub fn end(&self) -> watch::Receiver<End> {
-        self.end.clone()
-    }
-
-    /// Refuses new records, commits those accepted, and returns how the writer ended.
-    pub async fn close(&self) -> End {
-        self.closing.store(true, Ordering::Release);
-        let mut end = self.end();
-        let mut message = Message::Close;
-        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
-            message = back;
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        match end.wait_for(|end| *end != End::Running).await {
-            Ok(end) => *end,
-            Err(_) => End::Failed,
-        }
-    }
-}
-
-/// A writer that panics has failed; nobody may wait for it for ever.
-struct FailedUnlessTold(watch::Sender<End>);
-
-impl FailedUnlessTold {
-    fn tell(self, end: End) {
-        self.0.send_replace(end);
-    }
-}
-
-impl Drop for FailedUnlessTold {
-    fn drop(&mut self) {
-        self.0.send_if_modified(|end| {
-            let running = *end == End::Running;
-            if running {
-                *end = End::Failed;
-            }
-            running
-        });
-    }
-}
-
-struct Writer {
+pub(super) struct Writer {
     connection: Box<dyn Connection + Send>,
     log: LogNumber,
     node: &'static str,
     next_index: u64,
     /// Latest time of an entry in the log.
     latest: Timestamp,
+    tree: Tree,
+    /// Where the last signed tree is shown.
+    head: Arc<ArcSwap<Head>>,
+    clock: Arc<dyn Clock>,
     /// Records in the last batch.
     last_size: usize,
     limits: Limits,
@@ -186,10 +54,54 @@ struct Outcome {
 }
 
 impl Writer {
-    fn run(mut self) -> End {
+    /// A writer that goes on where the log in the store ends. A log that is new, or has a new key, first says so.
+    pub(super) fn open(
+        store: &dyn Store,
+        opening: Opening,
+        publish: Box<dyn Publish>,
+        messages: Receiver<Message>,
+        depth: Arc<AtomicUsize>,
+    ) -> Result<Self, StoreError> {
+        let mut connection = store.writer()?;
+        let log = store::log::find_or_create(connection.as_mut(), opening.node)?;
+        let mut tree = Tree::open(connection.as_mut(), log, opening.signers)?;
+        let head = first_head(connection.as_mut(), log, &mut tree, opening.clock.as_ref())?;
+        let (next_index, latest) = store::log::end(connection.as_mut(), log)?;
+        Ok(Self {
+            connection,
+            log,
+            node: opening.node,
+            next_index,
+            latest,
+            tree,
+            head: Arc::new(ArcSwap::from_pointee(head)),
+            clock: opening.clock,
+            last_size: 0,
+            limits: opening.limits,
+            publish,
+            messages,
+            depth,
+            round: Round::default(),
+        })
+    }
+
+    pub(super) fn head(&self) -> Arc<ArcSwap<Head>> {
+        Arc::clone(&self.head)
+    }
+
+    pub(super) fn log(&self) -> LogNumber {
+        self.log
+    }
+
+    pub(super) fn run(mut self) -> End {
         loop {
             let (batch, closed) = self.next_batch();
             if !batch.is_empty() && self.write(batch).is_err() {
+                return End::Failed;
+            }
+            let due = self.tree.due_in().is_some_and(|wait| closed || wait.is_zero());
+            if due && let Err(error) = self.write_checkpoint() {
+                tracing::error!(%error, "a checkpoint failed; the log takes no more");
                 return End::Failed;
             }
             if closed {
@@ -201,10 +113,27 @@ impl Writer {
         }
     }
 
-    /// Waits for a record and takes all that are there, up to a batch. The flag tells that nothing will follow.
+    /// A checkpoint in a transaction of its own.
+    fn write_checkpoint(&mut self) -> Result<(), StoreError> {
+        self.connection.begin()?;
+        let head = self.tree.sign(self.connection.as_mut(), self.clock.now())?;
+        self.connection.commit()?;
+        self.head.store(Arc::new(head));
+        Ok(())
+    }
+
+    /// Waits for a record and takes all that are there, up to a batch; none if a checkpoint is due before. The flag tells
+    /// that nothing will follow.
     fn next_batch(&mut self) -> (Vec<Waiting>, bool) {
         let mut batch = Vec::with_capacity(self.last_size);
-        let mut next = self.messages.recv().ok();
+        let mut next = match self.tree.due_in() {
+            None => self.messages.recv().ok(),
+            Some(wait) => match self.messages.recv_timeout(wait) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => return (batch, false),
+                Err(RecvTimeoutError::Disconnected) => None,
+            },
+        };
         if self.last_size >= LINGER_RECORDS_MIN {
             // Under load a commit costs the processor more than the wait costs the clients: let more gather.
             let records = u32::try_from(self.last_size).unwrap_or(u32::MAX);
@@ -278,19 +207,24 @@ impl Writer {
         for record in records {
             let at = record.at();
             let written = self.write_record(record, &mut batch, &mut changes)?;
-            if written.is_ok() {
+            results.push(written.map(|(position, leaf)| {
+                self.tree.push(leaf);
                 batch.size += 1;
                 batch.at_min = batch.at_min.min(at);
                 batch.at_max = batch.at_max.max(at);
-            }
-            results.push(written);
+                position
+            }));
         }
         if batch.size == 0 {
             self.connection.rollback()?;
             return Ok(Outcome { results, changes });
         }
         store::log::append(self.connection.as_mut(), self.log, &batch)?;
+        self.tree.keep(self.connection.as_mut())?;
+        let is_due = self.tree.due_in().is_some_and(|wait| wait.is_zero());
+        let head = is_due.then(|| self.tree.sign(self.connection.as_mut(), self.clock.now())).transpose()?;
         self.connection.commit()?;
+        head.into_iter().for_each(|head| self.head.store(Arc::new(head)));
         self.next_index += batch.size;
         self.latest = batch.at_max;
         Ok(Outcome { results, changes })
@@ -302,24 +236,24 @@ impl Writer {
         record: Record,
         batch: &mut LogBatch,
         changes: &mut Vec<(u64, Change)>,
-    ) -> Result<Result<LogPosition, AppendError>, StoreError> {
+    ) -> Result<Result<(LogPosition, Hash), AppendError>, StoreError> {
         let position = LogPosition { node: self.node.into(), index: batch.first_index + batch.size };
         if record.at().ms_since(Timestamp::EPOCH) + SKEW_MS_MAX < batch.at_max.ms_since(Timestamp::EPOCH) {
             return Ok(Err(AppendError::TooLate));
         }
         match record.0 {
-            Kind::Reading { bundle, .. } => {
+            Kind::Reading { bundle, leaf, .. } => {
                 batch.entries.extend_from_slice(&bundle);
-                Ok(Ok(position))
+                Ok(Ok((position, leaf)))
             }
             Kind::Changing(changing) => {
                 self.connection.begin_part()?;
                 let written = self.write_change(*changing, &position, batch, changes)?;
                 match written {
-                    Ok(()) => self.connection.keep_part()?,
+                    Ok(_) => self.connection.keep_part()?,
                     Err(_) => self.connection.undo_part()?,
                 }
-                Ok(written.map(|()| position))
+                Ok(written.map(|leaf| (position, leaf)))
             }
         }
     }
@@ -330,7 +264,7 @@ impl Writer {
         position: &LogPosition,
         batch: &mut LogBatch,
         changes: &mut Vec<(u64, Change)>,
-    ) -> Result<Result<(), AppendError>, StoreError> {
+    ) -> Result<Result<Hash, AppendError>, StoreError> {
         let Changing { mut entry, change, keep } = changing;
         let connection = self.connection.as_mut();
         if let Some(answer) = &keep
@@ -343,10 +277,50 @@ impl Writer {
             return Ok(Err(AppendError::Refused(Refusal::Precondition)));
         }
         entry.list_version = number;
+        let start = batch.entries.len();
         if entry.encode(&mut batch.entries).is_err() {
             return Ok(Err(AppendError::TooLarge));
         }
         changes.push((number, change));
-        Ok(Ok(()))
+        Ok(Ok(leaf_hash(batch.entries.get(start + 2..).unwrap_or_default())))
     }
+}
+
+/// The first tree to show: of a log that has announced its key, and with every entry under a checkpoint.
+fn first_head(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    tree: &mut Tree,
+    clock: &dyn Clock,
+) -> Result<Head, StoreError> {
+    let new_key = tree.new_key()?;
+    if new_key.is_none()
+        && let Some(head) = tree.head(connection)?
+    {
+        return Ok(head);
+    }
+    connection.begin()?;
+    if let Some(key) = new_key {
+        let (first_index, latest) = store::log::end(connection, log)?;
+        let at = clock.now().max(latest);
+        let mut batch = LogBatch { first_index, size: 1, at_min: at, at_max: at, entries: Vec::new() };
+        let encoded = announcement(at, &key)?.encode(&mut batch.entries);
+        encoded.map_err(|error| StoreError::Engine(error.to_string()))?;
+        tree.push(leaf_hash(batch.entries.get(2..).unwrap_or_default()));
+        store::log::append(connection, log, &batch)?;
+        tree.keep(connection)?;
+    }
+    let head = tree.sign(connection, clock.now())?;
+    connection.commit()?;
+    Ok(head)
+}
+
+/// The entry with which a log says what key its checkpoints are signed with from here on.
+fn announcement(at: Timestamp, key: &VerifierKey) -> Result<Entry, StoreError> {
+    let random = entropy::bytes16().map_err(|error| StoreError::Engine(error.to_string()))?;
+    let ids = PartyId::parse("registry").zip(ClientId::parse("node"));
+    let (party, client) = ids.ok_or(StoreError::Corrupt("an id that is none"))?;
+    let mut entry = Entry::new(Act::LogKey, at, RequestId::mint(at, random), party, client);
+    entry.reference = Some(key.to_string());
+    Ok(entry)
 }

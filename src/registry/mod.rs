@@ -26,7 +26,7 @@ use crate::domain::party::ClientId;
 use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHasher, Timestamp};
 use crate::entropy;
 use crate::index::Index;
-use crate::log::{Act, Entry, Limits, Log, Publish, Record};
+use crate::log::{Act, Entry, Limits, Log, Opening, Publish, Record, Signers};
 use crate::store::{Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
@@ -75,6 +75,7 @@ impl Registry {
         store: Arc<dyn Store>,
         hasher: SubjectHasher,
         authority: Authority,
+        signers: Signers,
         directory: Directory,
         clock: Arc<dyn Clock>,
         settings: &Settings,
@@ -84,7 +85,8 @@ impl Registry {
         let publisher = Publisher { index: Arc::clone(&index), access: Arc::clone(&access) };
         // Once in the life of the process.
         let node: &'static str = Box::leak(settings.node.clone().into_boxed_str());
-        let log = Log::start(store.as_ref(), node, settings.log, Box::new(publisher))?;
+        let opening = Opening { node, signers, clock: Arc::clone(&clock), limits: settings.log };
+        let log = Log::start(store.as_ref(), opening, Box::new(publisher))?;
         Ok(Self {
             store,
             log,
@@ -165,22 +167,9 @@ impl Registry {
 
     /// An entry of this call with everything else empty.
     fn entry(&self, act: Act, call: &Call) -> Entry {
-        Entry {
-            act,
-            at: call.at,
-            request_id: call.request_id,
-            party: call.actor.party.clone(),
-            client: call.actor.client.clone(),
-            operator: None,
-            resource: None,
-            verdict: None,
-            list_version: self.index.list_version(),
-            subjects: Vec::new(),
-            answer_digest: None,
-            reference: None,
-            problem: None,
-            count: 1,
-        }
+        let mut entry = Entry::new(act, call.at, call.request_id, call.actor.party.clone(), call.actor.client.clone());
+        entry.list_version = self.index.list_version();
+        entry
     }
 
     /// Logs that a call was refused for what the caller may not do; it must precede the answer.

@@ -1,5 +1,6 @@
 //! The data directory: its lock, its keys, its database. One process at a time; keys that others can read are refused.
 
+use super::log_key::LogKey;
 use crate::auth::Authority;
 use crate::auth::key_file::{KeyError, create_private};
 use crate::auth::keys::{KeyRing, SIGNING_KEY_FILE, SigningKey};
@@ -7,6 +8,8 @@ use crate::auth::pepper::Pepper;
 use crate::config::{Config, ConfigError, FILE};
 use crate::domain::banks::BankDirectory;
 use crate::domain::{Directory, SubjectHasher, Timestamp};
+use crate::log::Signers;
+use crate::log::note::Signer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store, StoreError};
 use std::fs::{self, File};
@@ -14,11 +17,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const DATABASE_FILE: &str = "registry.db";
+pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 const UNFINISHED_FILE: &str = "unfinished";
 const TLS_DIRECTORY: &str = "tls";
 const KEYS_DIRECTORY: &str = "keys";
+pub const LOG_KEY_FILE: &str = "log-signing.pem";
+pub const PREVIOUS_LOG_KEY_FILE: &str = "log-signing.previous.pem";
 const PEPPER_FILE: &str = "pepper.hex";
 const OWNER_ONLY: u32 = 0o700;
 const CONFIG_HEAD: &str =
@@ -72,6 +77,7 @@ impl Home {
         }
         make_private_directory(&keys)?;
         create_private(&keys.join(SIGNING_KEY_FILE), &SigningKey::generate_pem()?)?;
+        create_private(&keys.join(LOG_KEY_FILE), &SigningKey::generate_pem()?)?;
         create_private(&keys.join(PEPPER_FILE), &Pepper::generate_text()?)?;
         SqliteStore::create(&path.join(DATABASE_FILE), &config.registry, now)?;
         Ok(home)
@@ -126,6 +132,26 @@ impl Home {
     pub fn authority(&self, url: String, lifetime_s: u32) -> Result<Authority, HomeError> {
         let keys = KeyRing::load(&self.path.join(KEYS_DIRECTORY))?;
         Ok(Authority::new(url, keys, lifetime_s)?)
+    }
+
+    /// The keys that sign the checkpoints of a node's log. A registry that is older than its log's key gets one.
+    pub fn signers(&self, store: &dyn Store, node: &str) -> Result<Signers, HomeError> {
+        let keys = self.path.join(KEYS_DIRECTORY);
+        let registry = store.find(|connection| store::registry_name(connection))?;
+        let origin = format!("{registry}/{node}");
+        let key = |file: &str| LogKey::load(&keys.join(file), &origin);
+        let current = match key(LOG_KEY_FILE) {
+            Err(error) if error.is_not_found() => {
+                create_private(&keys.join(LOG_KEY_FILE), &SigningKey::generate_pem()?)?;
+                key(LOG_KEY_FILE)?
+            }
+            other => other?,
+        };
+        let previous: Option<Box<dyn Signer>> = match key(PREVIOUS_LOG_KEY_FILE) {
+            Err(error) if error.is_not_found() => None,
+            other => Some(Box::new(other?)),
+        };
+        Ok(Signers { current: Box::new(current), previous })
     }
 
     pub fn hasher(&self) -> Result<SubjectHasher, HomeError> {

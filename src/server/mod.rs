@@ -2,10 +2,12 @@
 //! record is committed, and never after a failed commit.
 
 mod home;
+mod log_key;
 mod observe;
 mod tls;
 
-pub use home::{Home, HomeError};
+pub use home::{DATABASE_FILE, Home, HomeError};
+pub use log_key::LogKey;
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};
 
@@ -97,7 +99,8 @@ impl Server {
             threads: config.workers(),
         };
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
-        let registry = Registry::open(store, hasher, authority, directory, shared, &settings)
+        let signers = home.signers(store.as_ref(), &config.node)?;
+        let registry = Registry::open(store, hasher, authority, signers, directory, shared, &settings)
             .map_err(|error| ServeError::Start(error.to_string()))?;
         Ok(Self { registry: Box::leak(Box::new(registry)), home, config, clock })
     }

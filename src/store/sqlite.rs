@@ -11,7 +11,19 @@ use std::sync::Mutex;
 const VERSION_MIN: i32 = 3_051_003;
 const SCHEMA: &str = include_str!("../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-const MIGRATIONS: &[&str] = &[];
+const MIGRATIONS: &[&str] = &[TREE];
+const TREE: &str = "
+CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
+CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TRIGGER log_tile_is_never_updated BEFORE UPDATE ON log_tile
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_tile_is_never_deleted BEFORE DELETE ON log_tile
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_checkpoint_is_never_updated BEFORE UPDATE ON log_checkpoint
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_checkpoint_is_never_deleted BEFORE DELETE ON log_checkpoint
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+";
 /// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
 const PAGE_BYTES: i64 = 16_384;
 const STATEMENTS_CACHED_MAX: usize = 64;
@@ -21,7 +33,19 @@ const WRITER_CACHE_KIB: i64 = -65_536;
 
 pub struct SqliteStore {
     path: PathBuf,
+    access: Access,
     idle: Mutex<Vec<SqliteConnection>>,
+}
+
+/// How the file may be touched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// This process owns it.
+    Owned,
+    /// Never written. What a `-wal` file beside it holds is part of it.
+    Copy,
+    /// Never written, nothing beside it, nobody else writes it: works on read-only media too.
+    LoneCopy,
 }
 
 impl SqliteStore {
@@ -52,12 +76,29 @@ impl SqliteStore {
         if rusqlite::version_number() < VERSION_MIN {
             return Err(StoreError::Engine(format!("SQLite {} is too old", rusqlite::version())));
         }
-        let store = Self { path: path.to_path_buf(), idle: Mutex::new(Vec::new()) };
+        let store = Self { path: path.to_path_buf(), access: Access::Owned, idle: Mutex::new(Vec::new()) };
         migrate(&mut store.open_writer()?, now)?;
         Ok(store)
     }
 
+    /// Opens a copy of a database to read it only. Its schema must be this program's: a copy is not brought up to date.
+    pub fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let access = if Path::new(&wal).exists() { Access::Copy } else { Access::LoneCopy };
+        let store = Self { path: path.to_path_buf(), access, idle: Mutex::new(Vec::new()) };
+        let mut connection = store.open_reader()?;
+        let (applied, newest) = (applied(&mut connection)?, newest()?);
+        if applied != newest {
+            return Err(StoreError::Engine(format!("the database has migration {applied}, this program has {newest}")));
+        }
+        Ok(store)
+    }
+
     fn open_writer(&self) -> Result<SqliteConnection, StoreError> {
+        if self.access != Access::Owned {
+            return Err(StoreError::Engine("a copy is only read".to_owned()));
+        }
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = SqliteConnection::open(&self.path, flags)?;
         connection.inner.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
@@ -66,9 +107,19 @@ impl SqliteStore {
 
     fn open_reader(&self) -> Result<SqliteConnection, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let inner = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        let inner = match self.access {
+            Access::Owned | Access::Copy => rusqlite::Connection::open_with_flags(&self.path, flags)?,
+            Access::LoneCopy => {
+                let flags = flags | rusqlite::OpenFlags::SQLITE_OPEN_URI;
+                rusqlite::Connection::open_with_flags(immutable_uri(&self.path)?, flags)?
+            }
+        };
         inner.pragma_update(None, "temp_store", "MEMORY")?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+        if self.access == Access::Copy {
+            // All that is read is of one moment, even if this is no copy and somebody goes on writing.
+            inner.execute_batch("BEGIN")?;
+        }
         Ok(SqliteConnection { inner })
     }
 }
@@ -94,14 +145,36 @@ impl Store for SqliteStore {
     }
 }
 
-/// Runs what is missing, each migration in a transaction of its own.
-fn migrate(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+/// With SQLite's promise that nobody changes the file, so that it needs no lock and nothing beside it.
+fn immutable_uri(path: &Path) -> Result<String, StoreError> {
+    let path = std::path::absolute(path).map_err(|error| StoreError::Engine(error.to_string()))?;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' => uri.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Ok(format!("{uri}?immutable=1"))
+}
+
+fn applied(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let mut applied = 0;
     connection.query("SELECT COALESCE(MAX(number), 0) FROM schema_migration", &[], &mut |row| {
         applied = row.int(0)?;
         Ok(())
     })?;
-    let newest = i64::try_from(MIGRATIONS.len() + 1).map_err(|_| StoreError::Corrupt("too many migrations"))?;
+    Ok(applied)
+}
+
+fn newest() -> Result<i64, StoreError> {
+    i64::try_from(MIGRATIONS.len() + 1).map_err(|_| StoreError::Corrupt("too many migrations"))
+}
+
+/// Runs what is missing, each migration in a transaction of its own.
+fn migrate(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+    let (applied, newest) = (applied(connection)?, newest()?);
     if applied > newest {
         return Err(StoreError::Engine(format!("the database has migration {applied}, this program knows {newest}")));
     }
@@ -231,6 +304,78 @@ impl rusqlite::ToSql for Value<'_> {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) {
+            return Self::Corrupt("pages that SQLite cannot read");
+        }
         Self::Engine(error.to_string())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A database with one row that stands in the `-wal` file alone, and the writer that keeps it there.
+    fn unsettled(directory: &Path) -> Box<dyn Connection + Send> {
+        let path = directory.join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
+        writer.settle().unwrap();
+        writer.begin().unwrap();
+        writer.execute("INSERT INTO log (node, number) VALUES ($1, 0)", &[Value::Text("main")]).unwrap();
+        writer.commit().unwrap();
+        writer
+    }
+
+    fn logs(store: &dyn Store) -> i64 {
+        let count = |connection: &mut dyn Connection| {
+            let mut found = 0;
+            connection.query("SELECT COUNT(*) FROM log", &[], &mut |row| {
+                found = row.int(0)?;
+                Ok(())
+            })?;
+            Ok(found)
+        };
+        store.find(count).unwrap()
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    #[test]
+    fn a_copy_is_read_with_its_wal_and_not_changed() {
+        let (live, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let writer = unsettled(live.path());
+        let copy = copies.path().join("a copy?.db");
+        fs::copy(live.path().join("registry.db"), &copy).unwrap();
+        let before = fs::read(&copy).unwrap();
+        assert_eq!(logs(&SqliteStore::open_copy(&copy).unwrap()), 0);
+        assert_eq!(names(copies.path()), ["a copy?.db"], "nothing is made beside a lone copy");
+        let wal = copies.path().join("a copy?.db-wal");
+        fs::copy(live.path().join("registry.db-wal"), &wal).unwrap();
+        let wal_before = fs::read(&wal).unwrap();
+        let store = SqliteStore::open_copy(&copy).unwrap();
+        assert_eq!(logs(&store), 1);
+        assert!(store.writer().is_err());
+        drop(store);
+        assert_eq!((fs::read(&copy).unwrap(), fs::read(&wal).unwrap()), (before, wal_before));
+        drop(writer);
+    }
+
+    #[test]
+    fn what_is_no_database_or_of_another_version_is_not_opened_as_a_copy() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("other");
+        assert!(SqliteStore::open_copy(&path).is_err());
+        fs::write(&path, "not a database at all, but longer than a header of SQLite".repeat(20)).unwrap();
+        assert!(SqliteStore::open_copy(&path).is_err());
+        let mut writer = unsettled(directory.path());
+        writer.execute("UPDATE schema_migration SET number = 1000", &[]).unwrap();
+        let refused = SqliteStore::open_copy(&directory.path().join("registry.db")).err().unwrap();
+        assert!(refused.to_string().contains("migration 1000"), "{refused}");
     }
 }

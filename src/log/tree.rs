@@ -1,0 +1,225 @@
+//! The Merkle tree of one log as its writer keeps it, and its checkpoints. Tiles and checkpoints are written in the
+//! transaction of the entries they stand over; a checkpoint that does not continue the one before it is never signed.
+
+use super::merkle::{self, Edge, FullTile, Hash, NoProof, TILE_WIDTH, Tiles};
+use super::note::{Checkpoint, SignError, Signer, VerifierKey};
+use super::{entries_of, leaf_hash};
+use crate::clock::Stopwatch;
+use crate::domain::Timestamp;
+use crate::store::log::LogNumber;
+use crate::store::tree::TileRow;
+use crate::store::{self, Connection, StoreError};
+use std::time::Duration;
+
+/// An entry waits so long for a checkpoint that covers it, and a commit more.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(900);
+const BATCHES_AT_ONCE: u32 = 64;
+
+/// Who signs the checkpoints of a log. After a rotation the key before signs along once, to vouch for the new one.
+pub struct Signers {
+    pub current: Box<dyn Signer>,
+    pub previous: Option<Box<dyn Signer>>,
+}
+
+/// A signed tree: its checkpoint, and what proofs in it need beside the stored tiles.
+#[derive(Clone)]
+pub struct Head {
+    pub checkpoint: Checkpoint,
+    pub note: String,
+    pub edge: Edge,
+}
+
+pub(super) struct Tree {
+    log: LogNumber,
+    signers: Signers,
+    /// The last checkpoint does not bear the current key's signature: the log must first say that the key is new.
+    key_is_new: bool,
+    edge: Edge,
+    /// Completed in the open transaction.
+    full: Vec<FullTile>,
+    last: Option<Checkpoint>,
+    since_last: Option<Stopwatch>,
+}
+
+impl Tree {
+    /// Takes the tree up where the stored log ends, and compares it with the last checkpoint.
+    pub(super) fn open(connection: &mut dyn Connection, log: LogNumber, signers: Signers) -> Result<Self, StoreError> {
+        let edge = restore(connection, log)?;
+        let mut tree = Self { log, signers, key_is_new: true, edge, full: Vec::new(), last: None, since_last: None };
+        if let Some(note) = store::tree::last_checkpoint(connection, log)? {
+            let (checkpoint, signed_by) = Checkpoint::parse_signed(&note, &tree.signers.keys()?).map_err(|error| {
+                StoreError::Engine(format!("the last checkpoint, under the keys of this node: {error}"))
+            })?;
+            tree.key_is_new = !signed_by.contains(&0);
+            if checkpoint.origin != tree.signers.current.name() {
+                return Err(StoreError::Corrupt("a checkpoint of another log"));
+            }
+            tree.continues(connection, &checkpoint)?;
+            tree.last = Some(checkpoint);
+        }
+        Ok(tree)
+    }
+
+    /// The verifier key to announce, if no checkpoint bears its signature yet.
+    pub(super) fn new_key(&self) -> Result<Option<VerifierKey>, StoreError> {
+        let key = if self.key_is_new { self.signers.keys()?.into_iter().next() } else { None };
+        Ok(key)
+    }
+
+    pub(super) fn push(&mut self, leaf: Hash) {
+        self.edge.push(leaf, &mut self.full);
+    }
+
+    /// Writes the tiles that the entries of the open transaction have completed.
+    pub(super) fn keep(&mut self, connection: &mut dyn Connection) -> Result<(), StoreError> {
+        for tile in self.full.drain(..) {
+            keep_tile(connection, self.log, tile)?;
+        }
+        Ok(())
+    }
+
+    /// How long until a checkpoint is due; `None` if the last one covers every entry.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let covered = self.last.as_ref().is_some_and(|last| last.size == self.edge.size());
+        if covered || self.edge.size() == 0 {
+            return None;
+        }
+        Some(self.since_last.map_or(Duration::ZERO, |since| CHECKPOINT_EVERY.saturating_sub(since.elapsed())))
+    }
+
+    /// Signs the tree as the open transaction makes it, and writes the checkpoint. It may be shown after the commit.
+    pub(super) fn sign(&mut self, connection: &mut dyn Connection, at: Timestamp) -> Result<Head, StoreError> {
+        if let Some(last) = &self.last {
+            self.continues(connection, last)?;
+        }
+        let origin = self.signers.current.name().to_owned();
+        let checkpoint = Checkpoint { origin, size: self.edge.size(), root: self.edge.root() };
+        let note = checkpoint.sign(&self.signers.of_the_next(self.key_is_new)).map_err(failed)?;
+        store::tree::insert_checkpoint(connection, self.log, checkpoint.size, at, &note)?;
+        self.key_is_new = false;
+        self.last = Some(checkpoint.clone());
+        self.since_last = Some(Stopwatch::start());
+        Ok(Head { checkpoint, note, edge: self.edge.clone() })
+    }
+
+    /// The last checkpoint, if it covers every entry.
+    pub(super) fn head(&self, connection: &mut dyn Connection) -> Result<Option<Head>, StoreError> {
+        let covering = self.last.clone().filter(|last| last.size == self.edge.size());
+        let note = store::tree::last_checkpoint(connection, self.log)?;
+        Ok(covering.zip(note).map(|(checkpoint, note)| Head { checkpoint, note, edge: self.edge.clone() }))
+    }
+
+    /// Refuses to go on from a checkpoint of which this tree is no continuation.
+    fn continues(&self, connection: &mut dyn Connection, last: &Checkpoint) -> Result<(), StoreError> {
+        let mut tiles = StoredTiles { connection, log: self.log, edge: &self.edge };
+        let proof = merkle::consistency(last.size, self.edge.size(), &mut tiles)
+            .map_err(|_| StoreError::Corrupt("a log that is shorter than its last checkpoint, or lacks tiles"))?;
+        if merkle::verify_consistency(last.size, self.edge.size(), &proof, &last.root, &self.edge.root()) {
+            Ok(())
+        } else {
+            Err(StoreError::Corrupt("a log that does not continue its last checkpoint"))
+        }
+    }
+}
+
+impl Signers {
+    /// The current key first.
+    fn keys(&self) -> Result<Vec<VerifierKey>, StoreError> {
+        let signers = std::iter::once(&self.current).chain(&self.previous);
+        let keys = signers.map(|signer| VerifierKey::new(signer.name(), signer.public_key()));
+        keys.collect::<Option<_>>().ok_or_else(|| failed(SignError::Form))
+    }
+
+    fn of_the_next(&self, key_is_new: bool) -> Vec<&dyn Signer> {
+        let previous = self.previous.as_ref().filter(|_| key_is_new);
+        previous.into_iter().chain([&self.current]).map(AsRef::as_ref).collect()
+    }
+}
+
+fn failed(error: SignError) -> StoreError {
+    StoreError::Engine(error.to_string())
+}
+
+fn keep_tile(connection: &mut dyn Connection, log: LogNumber, tile: FullTile) -> Result<(), StoreError> {
+    let first_index = tile.index.saturating_mul(entries_below(tile.level.saturating_add(1)));
+    let row = TileRow { root: tile.root.to_vec(), hashes: tile.hashes };
+    store::tree::insert_tile(connection, log, first_index, tile.level, &row)
+}
+
+/// How many entries lie below one hash of a level: 256^level. No log has as many as the last of these.
+fn entries_below(level: u8) -> u64 {
+    u64::from(TILE_WIDTH).saturating_pow(level.into())
+}
+
+/// The edge of the stored tree: from the roots of its last full tiles, and from the entries after them. In a database whose
+/// entries are older than its tiles, these are made here.
+fn restore(connection: &mut dyn Connection, log: LogNumber) -> Result<Edge, StoreError> {
+    let tile = u64::from(TILE_WIDTH);
+    let base = store::tree::last_tile(connection, log)?.map_or(0, |first_index| first_index + tile);
+    let mut partials = vec![Vec::new()];
+    for level in 1..8 {
+        let (whole, below) = (base / entries_below(level), entries_below(level));
+        let mut partial = Vec::new();
+        for index in whole - whole % tile..whole {
+            let root = store::tree::tile_root(connection, log, index * below, level - 1)?;
+            partial.push(root.ok_or(StoreError::Corrupt("a tree with a gap"))?);
+        }
+        partials.push(partial);
+    }
+    let mut edge = Edge::restore(base, partials).ok_or(StoreError::Corrupt("tiles that are no tree"))?;
+    while extend(connection, log, &mut edge)? {}
+    Ok(edge)
+}
+
+/// Appends the entries of some more batches; false at the end.
+fn extend(connection: &mut dyn Connection, log: LogNumber, edge: &mut Edge) -> Result<bool, StoreError> {
+    let (end, _) = store::log::end(connection, log)?;
+    if edge.size() >= end {
+        return if edge.size() == end { Ok(false) } else { Err(StoreError::Corrupt("fewer entries than tiles")) };
+    }
+    let from = store::log::batch_at(connection, log, edge.size())?.map_or(0, |batch| batch.first_index);
+    let mut full = Vec::new();
+    store::log::stream(connection, log, from, BATCHES_AT_ONCE, &mut |batch| {
+        for (index, bytes) in (batch.first_index..).zip(entries_of(&batch.entries)) {
+            let bytes = bytes.ok_or(StoreError::Corrupt("a torn batch"))?;
+            if index == edge.size() {
+                edge.push(leaf_hash(bytes), &mut full);
+            }
+        }
+        let whole = edge.size() == batch.first_index + batch.size;
+        if whole { Ok(()) } else { Err(StoreError::Corrupt("a log with a gap")) }
+    })?;
+    if !full.is_empty() {
+        connection.begin()?;
+        full.into_iter().try_for_each(|tile| keep_tile(connection, log, tile))?;
+        connection.commit()?;
+    }
+    Ok(true)
+}
+
+/// The tiles of a tree: full ones from the store, the others from its edge.
+pub struct StoredTiles<'a> {
+    pub connection: &'a mut dyn Connection,
+    pub log: LogNumber,
+    pub edge: &'a Edge,
+}
+
+impl Tiles for StoredTiles<'_> {
+    type Error = StoreError;
+
+    fn tile(&mut self, level: u8, index: u64, width: u16) -> Result<Vec<Hash>, StoreError> {
+        let below = entries_below(level.saturating_add(1));
+        let width = usize::from(width);
+        let hashes = if index < self.edge.size() / below {
+            let row = store::tree::tile(self.connection, self.log, index.saturating_mul(below), level)?;
+            let row = row.ok_or(StoreError::Corrupt("no tile where one belongs"))?;
+            let (hashes, _) = row.hashes.as_chunks::<32>();
+            hashes.get(..width).map(<[Hash]>::to_vec)
+        } else if index == self.edge.size() / below {
+            self.edge.partial(level).get(..width).map(<[Hash]>::to_vec)
+        } else {
+            None
+        };
+        hashes.ok_or_else(|| NoProof::TileWidth.into())
+    }
+}
