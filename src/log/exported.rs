@@ -232,7 +232,7 @@ mod tests {
             list_version: 5,
             subjects: vec![EntrySubject {
                 hash: SubjectHash::from_bytes([0xab; 32]),
-                verdict: Verdict::Warn,
+                verdict: Some(Verdict::Warn),
                 flags: vec![FlagVersion { id: FlagId::from_bytes([3; 16]), version: 2 }],
             }],
             answer_digest: Some([0xcd; 32]),
@@ -288,7 +288,8 @@ mod tests {
             let row = csv_of(&entry);
             for (encoded, leaf) in [(object["bytes"].as_str().unwrap(), object["leaf"].as_str().unwrap()), (&row[18], &row[15])] {
                 let decoded = STANDARD.decode(encoded).unwrap();
-                prop_assert_eq!(Entry::decode(&decoded).as_ref(), Some(&entry));
+                let read = Entry::decode(&decoded);
+                prop_assert_eq!(read.as_ref(), Some(&entry));
                 let hex: String = leaf_hash(&decoded).iter().map(|byte| format!("{byte:02x}")).collect();
                 prop_assert_eq!(leaf, hex);
             }

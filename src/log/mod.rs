@@ -7,6 +7,8 @@ mod exported;
 mod find;
 mod measures;
 mod record;
+mod search;
+mod view;
 mod writer;
 
 pub use act::Act;
@@ -15,6 +17,8 @@ pub use exported::{CSV_HEADER, Exported};
 pub use find::find;
 pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
+pub use search::{Covered, Found, LogFilter, Piece, Reading, SEGMENT_ENTRIES, SearchIndex};
+pub use view::{EntryView, SubjectView};
 pub use writer::{End, Limits, Log, Pending, Publish};
 
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and

@@ -22,18 +22,18 @@ pub struct LogBatch {
 pub struct LogNumber(u64);
 
 impl LogNumber {
-    fn place(self, index: u64) -> Result<Value<'static>, StoreError> {
+    pub(super) fn place(self, index: u64) -> Result<Value<'static>, StoreError> {
         if index >= LOG_PLACES {
             return Err(StoreError::Corrupt("a log of more than 2^40 entries"));
         }
         Value::count(self.0 * LOG_PLACES + index)
     }
 
-    fn last_place(self) -> Result<Value<'static>, StoreError> {
+    pub(super) fn last_place(self) -> Result<Value<'static>, StoreError> {
         self.place(LOG_PLACES - 1)
     }
 
-    fn index(self, place: u64) -> Result<u64, StoreError> {
+    pub(super) fn index(self, place: u64) -> Result<u64, StoreError> {
         place.checked_sub(self.0 * LOG_PLACES).ok_or(StoreError::Corrupt("a batch of another log"))
     }
 }

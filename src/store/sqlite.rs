@@ -10,6 +10,10 @@ use std::sync::Mutex;
 /// 3.51.3: older versions can corrupt a WAL database.
 const VERSION_MIN: i32 = 3_051_003;
 const SCHEMA: &str = include_str!("../../schema.sql");
+const SEARCH_SCHEMA: &str = include_str!("search.sql");
+/// Of `SEARCH_SCHEMA`: a file of another version is made anew.
+const SEARCH_VERSION: i64 = 1;
+const SEARCH_FILE: &str = "search.sqlite3";
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
 const MIGRATIONS: &[&str] = &[];
 /// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
@@ -54,7 +58,41 @@ impl SqliteStore {
         }
         let store = Self { path: path.to_path_buf(), idle: Mutex::new(Vec::new()) };
         migrate(&mut store.open_writer()?, now)?;
+        store.prepare_search()?;
         Ok(store)
+    }
+
+    /// The search index lies beside the database.
+    fn search_path(&self) -> PathBuf {
+        self.path.with_file_name(SEARCH_FILE)
+    }
+
+    /// Sees to it that the search index can be used. What is no such index, or is damaged, holds nothing that cannot be
+    /// made again, and is made anew.
+    fn prepare_search(&self) -> Result<(), StoreError> {
+        let usable = self.search_path().exists() && self.open_search().is_ok_and(|found| found.is_search_index());
+        if usable {
+            return Ok(());
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let path = self.path.with_file_name(format!("{SEARCH_FILE}{suffix}"));
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(|error| StoreError::Engine(format!("{SEARCH_FILE}: {error}")))?;
+            }
+        }
+        let mut connection = self.open_search()?;
+        connection.begin()?;
+        connection.inner.execute_batch(SEARCH_SCHEMA)?;
+        connection.inner.pragma_update(None, "user_version", SEARCH_VERSION)?;
+        connection.commit()
+    }
+
+    fn open_search(&self) -> Result<SqliteConnection, StoreError> {
+        let flags = rusqlite::OpenFlags::default();
+        let connection = SqliteConnection::open(&self.search_path(), flags)?;
+        // Derived data is worth no wait for the disk; in WAL mode it is never torn all the same.
+        connection.inner.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(connection)
     }
 
     fn open_writer(&self) -> Result<SqliteConnection, StoreError> {
@@ -69,6 +107,10 @@ impl SqliteStore {
         let inner = rusqlite::Connection::open_with_flags(&self.path, flags)?;
         inner.pragma_update(None, "temp_store", "MEMORY")?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+        let search = self.search_path();
+        if let Err(error) = inner.execute("ATTACH DATABASE $1 AS search", [search.to_string_lossy()]) {
+            tracing::warn!(%error, "the search index cannot be opened; searches read the log");
+        }
         Ok(SqliteConnection { inner })
     }
 }
@@ -76,6 +118,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
         Ok(Box::new(self.open_writer()?))
+    }
+
+    fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        self.prepare_search()?;
+        Ok(Box::new(self.open_search()?))
     }
 
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
@@ -140,6 +187,12 @@ impl SqliteConnection {
         }
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
         Ok(Self { inner })
+    }
+
+    /// Whether the file is a search index of this version.
+    fn is_search_index(&self) -> bool {
+        let version = self.inner.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        version.is_ok_and(|version| version == SEARCH_VERSION)
     }
 }
 

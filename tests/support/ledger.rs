@@ -246,7 +246,7 @@ fn check_answer(entry: &Entry, body: &Value) {
     let results = body["results"].as_array().unwrap();
     assert_eq!(entry.subjects.len(), results.len());
     for (subject, result) in entry.subjects.iter().zip(results) {
-        assert_eq!(subject.verdict.as_str(), result["verdict"]);
+        assert_eq!(subject.verdict.unwrap().as_str(), result["verdict"]);
         let ids: Vec<String> = subject.flags.iter().map(|flag| flag.id.to_string()).collect();
         let shown: Vec<&str> = result["flags"].as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
         assert_eq!(ids, shown);
