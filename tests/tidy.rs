@@ -338,7 +338,7 @@ fn refused_crates(tree: &str) -> Vec<String> {
     names.filter(|name| CRATES_REFUSED.contains(name)).map(|name| format!("in the tree: {name}")).collect()
 }
 
-fn columns_without_comment(schema: &str) -> Vec<String> {
+fn columns_without_comment(path: &str, schema: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut table = None;
     for (place, line) in schema.lines().enumerate() {
@@ -352,7 +352,7 @@ fn columns_without_comment(schema: &str) -> Vec<String> {
             let comment = line.split_once("--").map(|(_, comment)| comment.trim()).unwrap_or_default();
             if is_column && comment.is_empty() {
                 let name = column.split(' ').next().unwrap_or_default();
-                found.push(format!("schema.sql:{}: {table}.{name} has no comment", place + 1));
+                found.push(format!("{path}:{}: {table}.{name} has no comment", place + 1));
             }
         }
     }
@@ -567,11 +567,13 @@ fn a_refused_crate_is_caught() {
 
 #[test]
 fn every_column_has_a_comment() {
-    assert_tidy(columns_without_comment(&read("schema.sql")));
+    for path in ["schema.sql", "src/store/search.sql"] {
+        assert_tidy(columns_without_comment(path, &read(path)));
+    }
 }
 
 #[test]
 fn a_column_without_a_comment_is_caught() {
     let schema = "-- Flags.\nCREATE TABLE flag (\n    id BLOB NOT NULL, -- whose\n    state TEXT NOT NULL,\n    PRIMARY KEY (id)\n);\n";
-    assert_caught(&columns_without_comment(schema), &["schema.sql:4: flag.state"]);
+    assert_caught(&columns_without_comment("schema.sql", schema), &["schema.sql:4: flag.state"]);
 }

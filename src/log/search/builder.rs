@@ -47,12 +47,14 @@ pub struct SearchIndex {
 impl SearchIndex {
     /// Starts the thread for the log of `node`, which must have one.
     pub fn start(store: Arc<dyn Store>, node: &'static str) -> Result<Self, StoreError> {
-        let log = store.find(|connection| store::log::find(connection, node))?;
-        let log = log.ok_or(StoreError::Corrupt("no log of the own node"))?;
+        let (log, end) = store.find(|connection| {
+            let log = store::log::find(connection, node)?.ok_or(StoreError::Corrupt("no log of the own node"))?;
+            Ok((log, store::log::end(connection, log)?.0))
+        })?;
         let shared = Arc::new(Shared {
             log,
             segments: RwLock::default(),
-            behind: AtomicU64::new(0),
+            behind: AtomicU64::new(end),
             is_stopping: Mutex::new(false),
             stop: Condvar::new(),
         });
@@ -251,8 +253,11 @@ impl Builder {
 
     fn uncovered(&self) -> Result<u64, StoreError> {
         let (first, end) = self.ends()?;
-        let segments = self.shared.segments.read().map_or(0, |segments| segments.range(first..).count());
-        let covered = u64::try_from(segments).unwrap_or(u64::MAX).saturating_mul(SEGMENT_ENTRIES);
-        Ok((end - first).saturating_sub(covered))
+        // The first segment may have lost its older entries.
+        let from = first - first % SEGMENT_ENTRIES;
+        let segments = self.shared.segments.read().map_or(0, |segments| segments.range(from..).count());
+        let segments = u64::try_from(segments).unwrap_or(u64::MAX);
+        let lost = if self.shared.is_covered(from) { first - from } else { 0 };
+        Ok((end - first).saturating_sub(segments.saturating_mul(SEGMENT_ENTRIES).saturating_sub(lost)))
     }
 }
