@@ -236,6 +236,8 @@ async fn stalled_clients_lose_their_streams(server: &Server) {
     })
     .await;
     assert!(watch.elapsed() > STALL_TIME_MAX / 2);
+    // They began one after the other, and are looked at every second.
+    tokio::time::sleep(Duration::from_secs(6)).await;
     for mut answer in stalled {
         let broken = loop {
             match answer.chunk().await {
