@@ -29,11 +29,11 @@ pub enum BrokenOff {
 
 pub struct LogBody(Rc<RefCell<State>>);
 
-type Read = (LogStream, Result<Option<Vec<u8>>, StoreError>);
+type Read = (Box<LogStream>, Result<Option<Vec<u8>>, StoreError>);
 
 enum State {
     /// The client has all there is so far; since then it was not asked for more.
-    Waiting(LogStream, Stopwatch),
+    Waiting(Box<LogStream>, Stopwatch),
     Reading(JoinHandle<Read>),
     Ended,
     Broken,
@@ -41,7 +41,7 @@ enum State {
 
 impl LogBody {
     pub fn start(stream: LogStream) -> Self {
-        let state = Rc::new(RefCell::new(State::Waiting(stream, Stopwatch::start())));
+        let state = Rc::new(RefCell::new(State::Waiting(Box::new(stream), Stopwatch::start())));
         actix_web::rt::spawn(drop_if_stalled(Rc::downgrade(&state)));
         Self(state)
     }

@@ -258,8 +258,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.text_bytes()?).ok()
+    }
+
+    pub(super) fn text_bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(u16::from_be_bytes(self.array()?));
-        std::str::from_utf8(self.take(length)?).ok()
+        self.take(length)
     }
 
     fn optional_text(&mut self) -> Option<Option<String>> {

@@ -8,9 +8,10 @@ use crate::domain::{Timestamp, Verdict};
 pub struct EntryView<'a> {
     pub act: Act,
     pub at: Timestamp,
-    pub party: &'a str,
-    pub client: &'a str,
-    pub operator: Option<&'a str>,
+    /// UTF-8, as the two after it; that it is need not be looked at again to compare it.
+    pub party: &'a [u8],
+    pub client: &'a [u8],
+    pub operator: Option<&'a [u8]>,
     pub verdict: Option<Verdict>,
     /// How many subjects lie in `subjects`, and their bytes with what follows them.
     subject_count: u8,
@@ -38,12 +39,12 @@ impl<'a> EntryView<'a> {
         let act = Act::from_code(rest.byte()?)?;
         let at = rest.time()?;
         rest.take(16)?;
-        let (party, client) = (rest.text()?, rest.text()?);
-        let operator = if rest.is_present()? { Some(rest.text()?) } else { None };
+        let (party, client) = (rest.text_bytes()?, rest.text_bytes()?);
+        let operator = if rest.is_present()? { Some(rest.text_bytes()?) } else { None };
         match rest.byte()? {
             0 => {}
             1..=3 => drop(rest.take(16)?),
-            4 | 5 => drop(rest.text()?),
+            4 | 5 => drop(rest.text_bytes()?),
             _ => return None,
         }
         let verdict = rest.verdict()?;
@@ -87,8 +88,8 @@ mod tests {
     fn is_seen_as_it_is(entry: &Entry, bytes: &[u8]) -> Result<(), TestCaseError> {
         let view = EntryView::read(bytes).unwrap();
         prop_assert_eq!((view.act, view.at, view.verdict), (entry.act, entry.at, entry.verdict));
-        prop_assert_eq!((view.party, view.client), (entry.party.as_str(), entry.client.as_str()));
-        prop_assert_eq!(view.operator, entry.operator.as_deref());
+        prop_assert_eq!((view.party, view.client), (entry.party.as_str().as_bytes(), entry.client.as_str().as_bytes()));
+        prop_assert_eq!(view.operator, entry.operator.as_deref().map(str::as_bytes));
         let subjects: Vec<_> = view.subjects().collect();
         prop_assert_eq!(subjects.len(), entry.subjects.len());
         for (seen, subject) in subjects.iter().zip(&entry.subjects) {

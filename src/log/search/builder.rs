@@ -17,7 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Between two pieces of work, so that a check that arrives meanwhile finds a processor.
 const PAUSE: Duration = Duration::from_micros(500);
-const BATCHES_AT_ONCE: usize = 16;
+/// One piece of work, about: a millisecond of it.
+const PIECE_ENTRIES: u64 = 2048;
+const PIECE_BATCHES_MAX: u64 = 64;
 
 /// The segments of a log that searches may look up, known to be of this log.
 #[derive(Clone)]
@@ -205,10 +207,12 @@ impl Builder {
     fn segment(&self, connection: &mut dyn Connection, first_index: u64) -> Result<(), Ended> {
         let (mut draft, mut next) = (Draft::new(first_index), first_index);
         let segment_end = first_index + SEGMENT_ENTRIES;
-        let mut last = Vec::new();
+        let (mut last, mut at_once) = (Vec::new(), 1);
         while next < segment_end {
-            let batches = self.batches(next)?;
-            let has_caught_up = batches.len() < BATCHES_AT_ONCE;
+            let batches = self.batches(next, at_once)?;
+            let has_caught_up = u64::try_from(batches.len()).unwrap_or(u64::MAX) < at_once;
+            let size_max = batches.iter().map(|batch| batch.size).max().unwrap_or(1).max(1);
+            at_once = (PIECE_ENTRIES / size_max).clamp(1, PIECE_BATCHES_MAX);
             for batch in batches {
                 for (index, bytes) in (batch.first_index..segment_end).zip(entries_of(&batch.entries)) {
                     let bytes = bytes.ok_or(StoreError::Corrupt("a torn batch"))?;
@@ -235,14 +239,14 @@ impl Builder {
         Ok(())
     }
 
-    /// The batch that holds `index`, if there is one, and those after it.
-    fn batches(&self, index: u64) -> Result<Vec<LogBatch>, StoreError> {
+    /// The batch that holds `index`, if there is one, and those after it, `at_once` in all.
+    fn batches(&self, index: u64, at_once: u64) -> Result<Vec<LogBatch>, StoreError> {
         let log = self.shared.log;
         self.store.find(|connection| {
             let head = store::log::batch_at(connection, log, index)?;
             let start = head.filter(|head| head.first_index + head.size > index).map_or(index, |head| head.first_index);
-            let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
-            let at_once = u32::try_from(BATCHES_AT_ONCE).unwrap_or(1);
+            let mut batches = Vec::new();
+            let at_once = u32::try_from(at_once).unwrap_or(1);
             store::log::stream(connection, log, start, at_once, &mut |batch| {
                 batches.push(batch);
                 Ok(())

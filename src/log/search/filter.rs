@@ -32,9 +32,9 @@ impl LogFilter {
             && self.verdict.is_none_or(|verdict| Some(verdict) == entry.verdict)
             && self.from.is_none_or(|from| entry.at >= from)
             && self.to.is_none_or(|to| entry.at < to)
-            && self.party.as_ref().is_none_or(|party| party.as_str() == entry.party)
-            && self.client.as_ref().is_none_or(|client| client.as_str() == entry.client)
-            && self.operator.as_ref().is_none_or(|operator| Some(operator.as_str()) == entry.operator)
+            && self.party.as_ref().is_none_or(|party| party.as_str().as_bytes() == entry.party)
+            && self.client.as_ref().is_none_or(|client| client.as_str().as_bytes() == entry.client)
+            && self.operator.as_ref().is_none_or(|operator| Some(operator.as_bytes()) == entry.operator)
             && self.subject.is_none_or(|hash| entry.subjects().any(|subject| subject.hash == hash.as_bytes()))
             && self.flag.is_none_or(|flag| {
                 entry.subjects().any(|subject| subject.flags().any(|id| id == flag.as_bytes().as_slice()))
@@ -45,8 +45,8 @@ impl LogFilter {
     pub(super) fn term(&self) -> Option<u64> {
         let subject = self.subject.map(|hash| subject_term(hash.as_bytes()));
         let flag = || self.flag.map(|flag| flag_term(flag.as_bytes()));
-        let operator = || self.operator.as_deref().map(operator_term);
-        let client = || self.client.as_ref().map(|client| client_term(client.as_str()));
+        let operator = || self.operator.as_ref().map(|operator| operator_term(operator.as_bytes()));
+        let client = || self.client.as_ref().map(|client| client_term(client.as_str().as_bytes()));
         subject.or_else(flag).or_else(operator).or_else(client)
     }
 

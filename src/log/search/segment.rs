@@ -6,7 +6,7 @@ use super::super::view::EntryView;
 use super::filter::LogFilter;
 use crate::domain::Verdict;
 use crate::store::search::Segment;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 pub const SEGMENT_ENTRIES: u64 = 65_536;
 const POSTING_BYTES: usize = 10;
@@ -22,12 +22,12 @@ pub(super) fn flag_term(id: &[u8]) -> u64 {
     term(b'f', id)
 }
 
-pub(super) fn operator_term(operator: &str) -> u64 {
-    term(b'o', operator.as_bytes())
+pub(super) fn operator_term(operator: &[u8]) -> u64 {
+    term(b'o', operator)
 }
 
-pub(super) fn client_term(client: &str) -> u64 {
-    term(b'c', client.as_bytes())
+pub(super) fn client_term(client: &[u8]) -> u64 {
+    term(b'c', client)
 }
 
 /// FNV-1a, and the last step of SplitMix64, since the first byte chooses the bucket. It is written to disk, so it never
@@ -48,17 +48,17 @@ pub(super) fn bucket_of(term: u64) -> u8 {
 /// A segment in the making; its entries come in order.
 pub(super) struct Draft {
     first_index: u64,
-    /// By bucket, each term with the offset of its entry.
-    terms: Vec<Vec<(u64, u16)>>,
+    /// By bucket, each term with the offset of its entry, packed into one number since they are sorted by it.
+    terms: Vec<Vec<u128>>,
     acts: [u8; ACTS_BYTES],
     verdicts: u8,
-    parties: BTreeSet<Box<str>>,
+    parties: HashSet<Box<[u8]>, foldhash::fast::RandomState>,
 }
 
 impl Draft {
     pub(super) fn new(first_index: u64) -> Self {
         let terms = (0..=u8::MAX).map(|_| Vec::new()).collect();
-        Self { first_index, terms, acts: [0; ACTS_BYTES], verdicts: 0, parties: BTreeSet::new() }
+        Self { first_index, terms, acts: [0; ACTS_BYTES], verdicts: 0, parties: HashSet::default() }
     }
 
     /// Takes an entry up; `None` if it is none, or of another segment.
@@ -87,7 +87,7 @@ impl Draft {
 
     fn put(&mut self, term: u64, offset: u16) {
         if let Some(bucket) = self.terms.get_mut(usize::from(bucket_of(term))) {
-            bucket.push((term, offset));
+            bucket.push((u128::from(term) << 16) | u128::from(offset));
         }
     }
 
@@ -97,16 +97,16 @@ impl Draft {
         summary.push(self.verdicts);
         for party in &self.parties {
             summary.push(u8::try_from(party.len()).unwrap_or(u8::MAX));
-            summary.extend(party.as_bytes());
+            summary.extend(party);
         }
         let mut postings = Vec::with_capacity(self.terms.len());
         for (place, mut terms) in self.terms.into_iter().enumerate() {
             terms.sort_unstable();
             terms.dedup();
             let mut bytes = Vec::with_capacity(terms.len() * POSTING_BYTES);
-            for (term, offset) in terms {
-                bytes.extend(term.to_be_bytes());
-                bytes.extend(offset.to_be_bytes());
+            for packed in terms {
+                let [_, _, _, _, _, _, posting @ ..] = packed.to_be_bytes();
+                bytes.extend::<[u8; POSTING_BYTES]>(posting);
             }
             postings.push(bytes);
             if place % 16 == 15 {
