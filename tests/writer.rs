@@ -47,6 +47,10 @@ impl Store for Broken {
         Ok(Box::new(BrokenConnection { inner: self.inner.writer()?, store: self.clone() }))
     }
 
+    fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        self.inner.search_writer()
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.inner.read(work)
     }

@@ -43,7 +43,7 @@ pub async fn init(args: &InitArgs) -> Result<(), Failure> {
     let credential = CredentialFile { base_url: url, ca_file, client_id, client_secret };
     let text = serde_json::to_string_pretty(&credential).map_err(|error| Failure::Said(error.to_string()))?;
     crate::auth::key_file::create_private(&path, &text).map_err(HomeError::from)?;
-    server.registry.log().close().await;
+    server.registry.close().await;
     server.finish()?;
     println!("made {}", args.data.display());
     println!("the first operator's credential: {}", path.display());

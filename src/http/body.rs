@@ -239,5 +239,5 @@ impl Query {
     }
 }
 
-const LIST_ROWS_MAX: u32 = 200;
-const LIST_ROWS_DEFAULT: u32 = 50;
+pub const LIST_ROWS_MAX: u32 = 200;
+pub const LIST_ROWS_DEFAULT: u32 = 50;

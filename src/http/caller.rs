@@ -45,6 +45,7 @@ need!(CheckRead, Some(Scope::Check), Policy::Lists);
 need!(FlagRead, Some(Scope::FlagRead), Policy::Lists);
 need!(FlagWrite, Some(Scope::FlagWrite), Policy::Writes);
 need!(FlagApprove, Some(Scope::FlagApprove), Policy::Writes);
+need!(LogRead, Some(Scope::LogRead), Policy::Lists);
 need!(AdminRead, Some(Scope::Admin), Policy::Lists);
 need!(AdminWrite, Some(Scope::Admin), Policy::Writes);
 need!(

@@ -4,13 +4,16 @@ pub mod edge;
 pub mod measures;
 pub mod ops;
 
+mod accept;
 mod body;
 mod caller;
 mod checks;
 mod clients;
 mod flags;
+mod log;
 mod parties;
 mod problem;
+mod stream;
 mod tokens;
 
 pub use caller::VerifiedTokens;
@@ -32,6 +35,11 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/flags/{id}/approve").post(flags::approve).done())
         .service(at("/v1/flags/{id}/reject").post(flags::reject).done())
         .service(at("/v1/flags/{id}/lift").post(flags::lift).done())
+        .service(at("/v1/log/entries").get(log::entries).done())
+        .service(at("/v1/log/entries/{node}/{index}").get(log::entry).done())
+        .service(at("/v1/log/search").post(log::search).done())
+        .service(at("/v1/log/reports/subject").post(log::report_subject).done())
+        .service(at("/v1/log/reports/flags/{id}").get(log::report_flag).done())
         .service(at("/v1/institutions").get(ops::institutions).done())
         .service(at("/v1/parties").post(parties::create).get(parties::list).done())
         .service(at("/v1/parties/{id}").get(parties::read).done())
@@ -55,6 +63,7 @@ pub fn routes(app: &mut ServiceConfig) {
 fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
         Some("/v1/flags") => &["state", "limit", "cursor"],
+        Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],
         Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
         _ => &[],
     }

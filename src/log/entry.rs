@@ -4,7 +4,7 @@
 //! Form 1, all integers big-endian, `text` = u16 length and UTF-8, `optional x` = 8-bit 0, or 1 and x:
 //! form u8 = 1 · act u8 · at u64 (ms) · request id 16 bytes · party text · client text · operator optional text ·
 //! resource optional (kind u8, 16 bytes or text) · verdict u8 (0 none) · list_version u64 ·
-//! subjects u8, each (hash 32 bytes, verdict u8, flags u8, each (id 16 bytes, version u32)) ·
+//! subjects u8, each (hash 32 bytes, verdict u8 (0 none), flags u8, each (id 16 bytes, version u32)) ·
 //! answer digest optional 32 bytes (SHA-256 of the exact body) · reference optional text · problem optional text · count u32
 
 use super::Act;
@@ -12,7 +12,7 @@ use crate::domain::party::{ClientId, PartyId};
 use crate::domain::{CheckId, FlagId, RequestId, SubjectHash, Timestamp, TokenId, Verdict};
 use sha2::{Digest, Sha256};
 
-const FORM: u8 = 1;
+pub(super) const FORM: u8 = 1;
 
 /// What an act was about, beside its subjects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub struct FlagVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntrySubject {
     pub hash: SubjectHash,
-    pub verdict: Verdict,
+    /// `None`: the act named the subject and was told nothing of it, as a search of the log by subject.
+    pub verdict: Option<Verdict>,
     pub flags: Vec<FlagVersion>,
 }
 
@@ -119,12 +120,12 @@ impl Entry {
         put_text(out, self.client.as_str())?;
         put_optional_text(out, self.operator.as_deref())?;
         put_resource(out, self.resource.as_ref())?;
-        out.push(self.verdict.map_or(0, Verdict::code));
+        put_verdict(out, self.verdict);
         out.extend(self.list_version.to_be_bytes());
         out.push(u8::try_from(self.subjects.len()).ok()?);
         for subject in &self.subjects {
             out.extend(subject.hash.as_bytes());
-            out.push(subject.verdict.code());
+            put_verdict(out, subject.verdict);
             out.push(u8::try_from(subject.flags.len()).ok()?);
             for flag in &subject.flags {
                 out.extend(flag.id.as_bytes());
@@ -160,10 +161,7 @@ impl Entry {
             client: ClientId::parse(rest.text()?)?,
             operator: rest.optional_text()?,
             resource: rest.resource()?,
-            verdict: match rest.byte()? {
-                0 => None,
-                code => Some(Verdict::from_code(code)?),
-            },
+            verdict: rest.verdict()?,
             list_version: u64::from_be_bytes(rest.array()?),
             subjects: rest.subjects()?,
             answer_digest: if rest.is_present()? { Some(rest.array()?) } else { None },
@@ -191,6 +189,10 @@ pub fn entries_of(bundle: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
         rest = split.map(|(_, next)| next);
         Some(split.map(|(entry, _)| entry))
     })
+}
+
+fn put_verdict(out: &mut Vec<u8>, verdict: Option<Verdict>) {
+    out.push(verdict.map_or(0, Verdict::code));
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) -> Option<()> {
@@ -237,24 +239,24 @@ fn put_resource(out: &mut Vec<u8>, resource: Option<&Resource>) -> Option<()> {
     Some(())
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
-    fn is_present(&mut self) -> Option<bool> {
+    pub(super) fn is_present(&mut self) -> Option<bool> {
         match self.byte()? {
             0 => Some(false),
             1 => Some(true),
@@ -262,15 +264,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn time(&mut self) -> Option<Timestamp> {
+    pub(super) fn time(&mut self) -> Option<Timestamp> {
         let ms = u64::from_be_bytes(self.array()?);
         let time = Timestamp::from_ms(ms);
         (time.as_ms() == ms).then_some(time)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn verdict(&mut self) -> Option<Option<Verdict>> {
+        match self.byte()? {
+            0 => Some(None),
+            code => Verdict::from_code(code).map(Some),
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.text_bytes()?).ok()
+    }
+
+    pub(super) fn text_bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(u16::from_be_bytes(self.array()?));
-        std::str::from_utf8(self.take(length)?).ok()
+        self.take(length)
     }
 
     fn optional_text(&mut self) -> Option<Option<String>> {
@@ -294,7 +307,7 @@ impl<'a> Reader<'a> {
         let mut subjects = Vec::with_capacity(count);
         for _ in 0..count {
             let hash = SubjectHash::from_bytes(self.array()?);
-            let verdict = Verdict::from_code(self.byte()?)?;
+            let verdict = self.verdict()?;
             let flag_count = usize::from(self.byte()?);
             let mut flags = Vec::with_capacity(flag_count);
             for _ in 0..flag_count {
@@ -314,7 +327,11 @@ pub mod tests {
     use proptest::prelude::*;
 
     pub fn any_entry() -> impl Strategy<Value = Entry> {
-        let subject = (any::<[u8; 32]>(), 0..4_usize, prop::collection::vec((any::<[u8; 16]>(), any::<u32>()), 0..5));
+        let subject = (
+            any::<[u8; 32]>(),
+            prop::option::of(0..4_usize),
+            prop::collection::vec((any::<[u8; 16]>(), any::<u32>()), 0..5),
+        );
         let who = (
             0..Act::ALL.len(),
             0_u64..=253_402_207_200_999,
@@ -348,7 +365,7 @@ pub mod tests {
                     .into_iter()
                     .map(|(hash, verdict, flags)| EntrySubject {
                         hash: SubjectHash::from_bytes(hash),
-                        verdict: Verdict::ALL[verdict],
+                        verdict: verdict.map(|place: usize| Verdict::ALL[place]),
                         flags: flags
                             .into_iter()
                             .map(|(id, version)| FlagVersion { id: FlagId::from_bytes(id), version })

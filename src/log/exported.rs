@@ -232,7 +232,7 @@ mod tests {
             list_version: 5,
             subjects: vec![EntrySubject {
                 hash: SubjectHash::from_bytes([0xab; 32]),
-                verdict: Verdict::Warn,
+                verdict: Some(Verdict::Warn),
                 flags: vec![FlagVersion { id: FlagId::from_bytes([3; 16]), version: 2 }],
             }],
             answer_digest: Some([0xcd; 32]),

@@ -42,7 +42,11 @@ pub fn find(
 }
 
 /// The first index of the first batch up to whose end the log has reached `at`.
-fn first_candidate(connection: &mut dyn Connection, log: LogNumber, at: Timestamp) -> Result<u64, StoreError> {
+pub(super) fn first_candidate(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    at: Timestamp,
+) -> Result<u64, StoreError> {
     let (mut low, (mut high, _)) = (0, store::log::end(connection, log)?);
     while low < high {
         let middle = low + (high - low) / 2;

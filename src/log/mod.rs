@@ -12,8 +12,10 @@ pub mod merkle;
 pub mod note;
 pub mod receipt;
 mod record;
+mod search;
 mod tree;
 pub mod verify;
+mod view;
 mod writer;
 
 pub use act::Act;
@@ -24,7 +26,9 @@ pub use exported::{CSV_HEADER, Exported};
 pub use find::find;
 pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
+pub use search::{Covered, Found, LogFilter, Piece, Reading, SEGMENT_ENTRIES, SearchIndex};
 pub use tree::{Head, Signers, StoredTiles};
+pub use view::{EntryView, SubjectView};
 
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
 /// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.

@@ -121,7 +121,7 @@ fn result<'a>(subject: &'a crate::domain::Subject, hits: &'a [Hit]) -> SubjectRe
 
 fn entry_subject(hash: SubjectHash, hits: &[Hit]) -> EntrySubject {
     let flags = hits.iter().map(|hit| FlagVersion { id: hit.id, version: hit.version }).collect();
-    EntrySubject { hash, verdict: highest(hits), flags }
+    EntrySubject { hash, verdict: Some(highest(hits)), flags }
 }
 
 fn highest(hits: &[Hit]) -> Verdict {
@@ -143,7 +143,7 @@ struct CheckRead<'a> {
 #[derive(Serialize)]
 struct ResultRead<'a> {
     subject_hash: String,
-    verdict: Verdict,
+    verdict: Option<Verdict>,
     flags: Vec<FlagRead<'a>>,
 }
 

@@ -118,7 +118,7 @@ impl Registry {
     fn entry_subject(&self, flag: &Flag) -> EntrySubject {
         EntrySubject {
             hash: self.index.hash(&flag.subject),
-            verdict: flag.verdict,
+            verdict: Some(flag.verdict),
             flags: vec![FlagVersion { id: flag.id, version: flag.version }],
         }
     }

@@ -1,6 +1,7 @@
 //! The use cases, one method each. Each answer that tells something of the registry is made here, whole, so that its
 //! digest goes into the entry, and returns only after the entry is durable.
 
+mod audit;
 mod checks;
 mod clients;
 mod error;
@@ -11,6 +12,7 @@ mod refusals;
 mod seeds;
 mod tokens;
 
+pub use audit::{LogForm, LogPage, LogStream};
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
@@ -26,11 +28,12 @@ use crate::domain::party::ClientId;
 use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHasher, Timestamp};
 use crate::entropy;
 use crate::index::Index;
-use crate::log::{Act, Entry, Limits, Log, Opening, Publish, Record, Signers};
+use crate::log::{Act, End, Entry, Limits, Log, Opening, Publish, Record, SearchIndex, Signers};
 use crate::store::{Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -60,6 +63,9 @@ pub struct Settings {
 pub struct Registry {
     store: Arc<dyn Store>,
     log: Log,
+    search: SearchIndex,
+    /// One for each stream of the log that may run.
+    streams: Arc<Semaphore>,
     index: Arc<Index>,
     access: Arc<Access>,
     authority: Authority,
@@ -87,9 +93,12 @@ impl Registry {
         let node: &'static str = Box::leak(settings.node.clone().into_boxed_str());
         let opening = Opening { node, signers, clock: Arc::clone(&clock), limits: settings.log };
         let log = Log::start(store.as_ref(), opening, Box::new(publisher))?;
+        let search = SearchIndex::start(Arc::clone(&store), node)?;
         Ok(Self {
             store,
             log,
+            search,
+            streams: Arc::new(Semaphore::new(audit::STREAMS_MAX)),
             index,
             access,
             authority,
@@ -102,6 +111,16 @@ impl Registry {
 
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    pub fn search(&self) -> &SearchIndex {
+        &self.search
+    }
+
+    /// Ends what works behind the log, then the log: everything that was accepted is committed.
+    pub async fn close(&self) -> End {
+        self.search.close();
+        self.log.close().await
     }
 
     pub fn index(&self) -> &Index {

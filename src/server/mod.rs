@@ -268,7 +268,7 @@ impl Server {
         if let Err(error) = refusals {
             tracing::error!(?error, "refused calls could not be logged");
         }
-        match self.registry.log().close().await {
+        match self.registry.close().await {
             End::Clean => {
                 tracing::info!("every accepted record is committed");
                 Ok(())

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod changes;
 pub mod flags;
 pub mod log;
+pub mod search;
 pub mod sqlite;
 pub mod tree;
 
@@ -19,7 +20,11 @@ pub trait Store: Send + Sync {
     /// The connection that writes. A node has one.
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError>;
 
-    /// Lends a connection that only reads.
+    /// The connection that writes the search index, which is derived data: its commits may be lost, but not torn. It never
+    /// makes `writer`'s wait.
+    fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError>;
+
+    /// Lends a connection that only reads; it sees the search index too.
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError>;
 }
 

@@ -11,6 +11,8 @@ mod checks;
 mod edge;
 mod flags;
 mod limits;
+mod log;
+mod log_stream;
 mod tokens;
 
 use serde_json::{Value, json};

@@ -27,6 +27,8 @@ pub struct Sighting {
     idempotency_key: Option<String>,
     /// Who asked, if the test knows.
     client: Option<String>,
+    /// Its entry was made before its bytes were known.
+    is_stream: bool,
     body: Vec<u8>,
 }
 
@@ -56,6 +58,7 @@ impl Sighting {
             index: answer.header("log-entry").map(index_of),
             idempotency_key,
             client,
+            is_stream: ["application/x-ndjson", "text/csv"].contains(&answer.media_type()),
             body: answer.body.clone(),
         }
     }
@@ -79,6 +82,8 @@ impl Sighting {
             "POST /v1/flags/{}/approve" => Act::FlagApprove,
             "POST /v1/flags/{}/reject" => Act::FlagReject,
             "POST /v1/flags/{}/lift" => Act::FlagLift,
+            "GET /v1/log/entries" | "GET /v1/log/entries/{}/{}" | "POST /v1/log/search" => Act::LogRead,
+            "POST /v1/log/reports/subject" | "GET /v1/log/reports/flags/{}" => Act::LogReport,
             "POST /v1/parties" => Act::PartyCreate,
             "GET /v1/parties" | "GET /v1/parties/{}" => Act::PartyList,
             "POST /v1/parties/{}/disable" => Act::PartyDisable,
@@ -209,10 +214,13 @@ impl Ledger {
         let entry = self.entry(index);
         assert_eq!(entry.request_id, request, "{told}: main/{index} is another request's");
         assert_eq!(entry.act, seen.act(), "{told}");
-        assert_eq!(entry.answer_digest, Some(Sha256::digest(&seen.body).into()), "{told}: of another body");
         if let Some(client) = &seen.client {
             assert_eq!(entry.client.as_str(), client, "{told}");
         }
+        if seen.is_stream {
+            return assert_eq!(entry.answer_digest, None, "{told}: a digest of what was not sent yet");
+        }
+        assert_eq!(entry.answer_digest, Some(Sha256::digest(&seen.body).into()), "{told}: of another body");
         let body = seen.json();
         if let Some(id) = body.get("id").or(body.get("client_id")) {
             let resource = entry.resource.as_ref().map(ToString::to_string);
@@ -246,7 +254,7 @@ fn check_answer(entry: &Entry, body: &Value) {
     let results = body["results"].as_array().unwrap();
     assert_eq!(entry.subjects.len(), results.len());
     for (subject, result) in entry.subjects.iter().zip(results) {
-        assert_eq!(subject.verdict.as_str(), result["verdict"]);
+        assert_eq!(subject.verdict.unwrap().as_str(), result["verdict"]);
         let ids: Vec<String> = subject.flags.iter().map(|flag| flag.id.to_string()).collect();
         let shown: Vec<&str> = result["flags"].as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
         assert_eq!(ids, shown);
@@ -328,7 +336,10 @@ fn changes(act: Act) -> bool {
         | Act::PartyList
         | Act::ClientList
         | Act::TokenIssue
-        | Act::Refused => false,
+        | Act::Refused
+        | Act::LogKey
+        | Act::LogRead
+        | Act::LogReport => false,
         Act::FlagRaise
         | Act::FlagApprove
         | Act::FlagReject

@@ -1,29 +1,21 @@
 //! The embedded driver: SQLite in WAL mode with `synchronous=FULL`, both read back at start. It refuses versions with
 //! the WAL corruption bug, and it must be the only process on its data directory (the caller holds the lock file).
 
+mod migrations;
+
 use super::{Connection, Row, Store, StoreError, Value};
 use crate::domain::Timestamp;
+use migrations::{MIGRATIONS, SCHEMA, applied, migrate, newest};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// 3.51.3: older versions can corrupt a WAL database.
 const VERSION_MIN: i32 = 3_051_003;
-const SCHEMA: &str = include_str!("../../schema.sql");
-/// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-const MIGRATIONS: &[&str] = &[TREE];
-const TREE: &str = "
-CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
-CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
-CREATE TRIGGER log_tile_is_never_updated BEFORE UPDATE ON log_tile
-BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
-CREATE TRIGGER log_tile_is_never_deleted BEFORE DELETE ON log_tile
-BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
-CREATE TRIGGER log_checkpoint_is_never_updated BEFORE UPDATE ON log_checkpoint
-BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
-CREATE TRIGGER log_checkpoint_is_never_deleted BEFORE DELETE ON log_checkpoint
-BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
-";
+const SEARCH_SCHEMA: &str = include_str!("../search.sql");
+/// Of `SEARCH_SCHEMA`: a file of another version is made anew.
+const SEARCH_VERSION: i64 = 1;
+const SEARCH_FILE: &str = "search.sqlite3";
 /// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
 const PAGE_BYTES: i64 = 16_384;
 const STATEMENTS_CACHED_MAX: usize = 64;
@@ -78,6 +70,7 @@ impl SqliteStore {
         }
         let store = Self { path: path.to_path_buf(), access: Access::Owned, idle: Mutex::new(Vec::new()) };
         migrate(&mut store.open_writer()?, now)?;
+        store.prepare_search()?;
         Ok(store)
     }
 
@@ -93,6 +86,39 @@ impl SqliteStore {
             return Err(StoreError::Engine(format!("the database has migration {applied}, this program has {newest}")));
         }
         Ok(store)
+    }
+
+    /// The search index lies beside the database.
+    fn search_path(&self) -> PathBuf {
+        self.path.with_file_name(SEARCH_FILE)
+    }
+
+    /// Sees to it that the search index can be used. What is no such index, or is damaged, holds nothing that cannot be
+    /// made again, and is made anew.
+    fn prepare_search(&self) -> Result<(), StoreError> {
+        let usable = self.search_path().exists() && self.open_search().is_ok_and(|found| found.is_search_index());
+        if usable {
+            return Ok(());
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let path = self.path.with_file_name(format!("{SEARCH_FILE}{suffix}"));
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(|error| StoreError::Engine(format!("{SEARCH_FILE}: {error}")))?;
+            }
+        }
+        let mut connection = self.open_search()?;
+        connection.begin()?;
+        connection.inner.execute_batch(SEARCH_SCHEMA)?;
+        connection.inner.pragma_update(None, "user_version", SEARCH_VERSION)?;
+        connection.commit()
+    }
+
+    fn open_search(&self) -> Result<SqliteConnection, StoreError> {
+        let flags = rusqlite::OpenFlags::default();
+        let connection = SqliteConnection::open(&self.search_path(), flags)?;
+        // Derived data is worth no wait for the disk; in WAL mode it is never torn all the same.
+        connection.inner.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(connection)
     }
 
     fn open_writer(&self) -> Result<SqliteConnection, StoreError> {
@@ -116,9 +142,16 @@ impl SqliteStore {
         };
         inner.pragma_update(None, "temp_store", "MEMORY")?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
-        if self.access == Access::Copy {
+        match self.access {
             // All that is read is of one moment, even if this is no copy and somebody goes on writing.
-            inner.execute_batch("BEGIN")?;
+            Access::Copy => inner.execute_batch("BEGIN")?,
+            Access::LoneCopy => {}
+            Access::Owned => {
+                let search = self.search_path();
+                if let Err(error) = inner.execute("ATTACH DATABASE $1 AS search", [search.to_string_lossy()]) {
+                    tracing::warn!(%error, "the search index cannot be opened; searches read the log");
+                }
+            }
         }
         Ok(SqliteConnection { inner })
     }
@@ -127,6 +160,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
         Ok(Box::new(self.open_writer()?))
+    }
+
+    fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        self.prepare_search()?;
+        Ok(Box::new(self.open_search()?))
     }
 
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
@@ -159,40 +197,6 @@ fn immutable_uri(path: &Path) -> Result<String, StoreError> {
     Ok(format!("{uri}?immutable=1"))
 }
 
-fn applied(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let mut applied = 0;
-    connection.query("SELECT COALESCE(MAX(number), 0) FROM schema_migration", &[], &mut |row| {
-        applied = row.int(0)?;
-        Ok(())
-    })?;
-    Ok(applied)
-}
-
-fn newest() -> Result<i64, StoreError> {
-    i64::try_from(MIGRATIONS.len() + 1).map_err(|_| StoreError::Corrupt("too many migrations"))
-}
-
-/// Runs what is missing, each migration in a transaction of its own.
-fn migrate(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
-    let (applied, newest) = (applied(connection)?, newest()?);
-    if applied > newest {
-        return Err(StoreError::Engine(format!("the database has migration {applied}, this program knows {newest}")));
-    }
-    for (number, sql) in (2..).zip(MIGRATIONS) {
-        if number <= applied {
-            continue;
-        }
-        connection.begin()?;
-        connection.inner.execute_batch(sql)?;
-        connection.execute(
-            "INSERT INTO schema_migration (number, applied_at) VALUES ($1, $2)",
-            &[Value::Int(number), Value::count(now.as_ms())?],
-        )?;
-        connection.commit()?;
-    }
-    Ok(())
-}
-
 struct SqliteConnection {
     inner: rusqlite::Connection,
 }
@@ -213,6 +217,12 @@ impl SqliteConnection {
         }
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
         Ok(Self { inner })
+    }
+
+    /// Whether the file is a search index of this version.
+    fn is_search_index(&self) -> bool {
+        let version = self.inner.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        version.is_ok_and(|version| version == SEARCH_VERSION)
     }
 }
 

@@ -1,0 +1,246 @@
+//! `/v1/log/…`: entries, search, reports. What is asked for in a body stays out of URLs, since it may name a subject.
+
+use super::accept::{Offer, accepted};
+use super::body::{LIST_ROWS_DEFAULT, LIST_ROWS_MAX, Query, Unread, WORK_BYTES_MAX};
+use super::caller::{Caller, LogRead};
+use super::problem::Problem;
+use super::stream::LogBody;
+use super::{LOG_ENTRY, rendered, text};
+use crate::domain::party::{ClientId, PartyId};
+use crate::domain::strict::{object, present, present_object, present_word};
+use crate::domain::{FlagId, SubjectInput, Timestamp, Verdict};
+use crate::log::{Act, LogFilter};
+use crate::registry::{Error, LogForm, LogPage, Registry};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+const CURSOR: &str = "expected a next_cursor of this list, or the node, / and the index of an entry";
+/// As many entries a log can hold.
+const INDEX_MAX: u64 = (1 << 40) - 1;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchBody<'a> {
+    #[serde(default, borrow, deserialize_with = "present_object")]
+    subject: Option<SubjectInput<'a>>,
+    #[serde(default, deserialize_with = "present")]
+    operator: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    flag: Option<FlagId>,
+    #[serde(default, deserialize_with = "present")]
+    node: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    from: Option<Timestamp>,
+    #[serde(default, deserialize_with = "present")]
+    to: Option<Timestamp>,
+    #[serde(default, deserialize_with = "present")]
+    party: Option<PartyId>,
+    #[serde(default, deserialize_with = "present")]
+    client: Option<ClientId>,
+    #[serde(default, deserialize_with = "present")]
+    act: Option<String>,
+    #[serde(default, deserialize_with = "present_word")]
+    verdict: Option<Verdict>,
+    #[serde(default, deserialize_with = "present")]
+    cursor: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubjectReportBody<'a> {
+    #[serde(borrow, deserialize_with = "object")]
+    subject: SubjectInput<'a>,
+    #[serde(default, deserialize_with = "present")]
+    from: Option<Timestamp>,
+    #[serde(default, deserialize_with = "present")]
+    to: Option<Timestamp>,
+    #[serde(default, deserialize_with = "present")]
+    cursor: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    limit: Option<u32>,
+}
+
+/// What has been read of a request for a part of the log, before its parts are held against each other.
+struct Asked {
+    filter: LogFilter,
+    node: Option<String>,
+    cursor: Option<(String, u64)>,
+    limit: Option<u32>,
+}
+
+pub async fn entries(
+    caller: Caller<LogRead>,
+    request: HttpRequest,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let offer = accepted(&request, &Offer::ALL)?;
+    let asked = Asked::of_query(&caller.query)?;
+    answer(&caller, registry, offer, asked).await
+}
+
+pub async fn search(
+    caller: Caller<LogRead>,
+    request: HttpRequest,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let offer = accepted(&request, &Offer::ALL)?;
+    let body = body.json(WORK_BYTES_MAX).await?;
+    let asked = body.parse::<SearchBody<'_>>()?.read(registry)?;
+    answer(&caller, registry, offer, asked).await
+}
+
+async fn answer(
+    caller: &Caller<LogRead>,
+    registry: &'static Registry,
+    offer: Offer,
+    asked: Asked,
+) -> Result<HttpResponse, Problem> {
+    let (form, media_type) = match offer {
+        Offer::Json => {
+            let answered = registry.read_log(&caller.call, asked.page()?).await?;
+            return Ok(rendered(HttpResponse::Ok(), answered));
+        }
+        Offer::NdJson => (LogForm::NdJson, "application/x-ndjson"),
+        Offer::Csv => (LogForm::Csv, "text/csv; charset=utf-8; header=present"),
+    };
+    if asked.limit.is_some() {
+        return Err(Problem::violation("/limit", "a stream has no limit; it goes on to the end"));
+    }
+    let stream = registry.stream_log(&caller.call, asked.page()?, form).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, media_type))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((LOG_ENTRY, stream.position.to_string()))
+        .body(LogBody::start(stream)))
+}
+
+pub async fn entry(
+    caller: Caller<LogRead>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    accepted(&request, &[Offer::Json])?;
+    let (node, index) = path.into_inner();
+    let (node, index) = position(&format!("{node}/{index}")).ok_or(Error::NotFound)?;
+    Ok(rendered(HttpResponse::Ok(), registry.read_log_entry(&caller.call, node, index).await?))
+}
+
+pub async fn report_subject(
+    caller: Caller<LogRead>,
+    request: HttpRequest,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    accepted(&request, &[Offer::Json])?;
+    let body = body.json(WORK_BYTES_MAX).await?;
+    let SubjectReportBody { subject, from, to, cursor, limit } = body.parse()?;
+    let subject = registry.index().hash(&super::read_subject(&subject, "/subject", registry)?);
+    let filter = LogFilter { from, to, ..LogFilter::default() };
+    let asked = Asked { filter, node: None, cursor: cursor.map(|text| read_cursor(&text)).transpose()?, limit };
+    Ok(rendered(HttpResponse::Ok(), registry.report_subject(&caller.call, subject, asked.page()?).await?))
+}
+
+pub async fn report_flag(
+    caller: Caller<LogRead>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    accepted(&request, &[Offer::Json])?;
+    let id = FlagId::parse(&id).ok_or(Error::NotFound)?;
+    Ok(rendered(HttpResponse::Ok(), registry.report_flag(&caller.call, id).await?))
+}
+
+impl Asked {
+    fn of_query(query: &Query) -> Result<Self, Problem> {
+        const TIME: &str = "expected an RFC 3339 time";
+        let filter = LogFilter {
+            from: query.value("from", TIME, Timestamp::parse)?,
+            to: query.value("to", TIME, Timestamp::parse)?,
+            party: query.value("party", PartyId::SHAPE, PartyId::parse)?,
+            client: query.value("client", ClientId::SHAPE, ClientId::parse)?,
+            act: query.value("act", ACT, Act::parse)?,
+            verdict: query.value("verdict", "expected clear, warn, hold or block", Verdict::parse)?,
+            ..LogFilter::default()
+        };
+        Ok(Self {
+            filter,
+            node: query.text("node").map(node).transpose()?,
+            cursor: query.text("cursor").map(read_cursor).transpose()?,
+            limit: query.text("limit").map(|_| query.limit()).transpose()?,
+        })
+    }
+
+    /// The parts must not contradict each other.
+    fn page(self) -> Result<LogPage, Problem> {
+        if let (Some(from), Some(to)) = (self.filter.from, self.filter.to)
+            && from >= to
+        {
+            return Err(Problem::violation("/to", "is not after from"));
+        }
+        let limit = self.limit.unwrap_or(LIST_ROWS_DEFAULT);
+        if !(1..=LIST_ROWS_MAX).contains(&limit) {
+            return Err(Problem::violation("/limit", "expected a number from 1 to 200"));
+        }
+        let (node, after) = match (self.node, self.cursor) {
+            (Some(node), Some((other, _))) if node != other => {
+                return Err(Problem::violation("/cursor", "is of another node"));
+            }
+            (_, Some((node, index))) => (Some(node), Some(index)),
+            (node, None) => (node, None),
+        };
+        Ok(LogPage { filter: self.filter, node, after, limit })
+    }
+}
+
+const ACT: &str = "expected an act of the log, such as check";
+
+impl SearchBody<'_> {
+    fn read(self, registry: &Registry) -> Result<Asked, Problem> {
+        let subject = self.subject.as_ref().map(|subject| super::read_subject(subject, "/subject", registry));
+        let act = self.act.map(|act| Act::parse(&act).ok_or_else(|| Problem::violation("/act", ACT)));
+        Ok(Asked {
+            filter: LogFilter {
+                subject: subject.transpose()?.map(|subject| registry.index().hash(&subject)),
+                flag: self.flag,
+                party: self.party,
+                client: self.client,
+                operator: self.operator.map(|given| text(given, "/operator", 64)).transpose()?,
+                act: act.transpose()?,
+                verdict: self.verdict,
+                from: self.from,
+                to: self.to,
+            },
+            node: self.node.as_deref().map(node).transpose()?,
+            cursor: self.cursor.as_deref().map(read_cursor).transpose()?,
+            limit: self.limit,
+        })
+    }
+}
+
+fn node(given: &str) -> Result<String, Problem> {
+    let name = Some(given).filter(|name| names_node(name));
+    name.map(str::to_owned).ok_or_else(|| Problem::violation("/node", "expected the name of a node"))
+}
+
+/// As in the configuration.
+fn names_node(name: &str) -> bool {
+    (2..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+}
+
+fn read_cursor(text: &str) -> Result<(String, u64), Problem> {
+    position(text).ok_or_else(|| Problem::violation("/cursor", CURSOR))
+}
+
+/// `main/17`, and nothing that is written in another way.
+fn position(text: &str) -> Option<(String, u64)> {
+    let (node, index) = text.rsplit_once('/')?;
+    let index: u64 = index.parse().ok().filter(|number: &u64| *number <= INDEX_MAX && number.to_string() == index)?;
+    names_node(node).then(|| (node.to_owned(), index))
+}

@@ -1,0 +1,267 @@
+//! The thread that builds the search index behind the log's writer. It reads committed batches alone, takes its time, and
+//! never makes anybody wait; when it fails, searches read more of the log.
+
+use super::super::{entries_of, leaf_hash};
+use super::segment::{Draft, SEGMENT_ENTRIES};
+use crate::store::log::{LogBatch, LogNumber};
+use crate::store::{self, Connection, Store, StoreError};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often it looks for new entries.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After an error, such as a full disk.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Between two pieces of work, so that a check that arrives meanwhile finds a processor.
+const PAUSE: Duration = Duration::from_micros(500);
+/// One piece of work, about: a millisecond of it.
+const PIECE_ENTRIES: u64 = 2048;
+const PIECE_BATCHES_MAX: u64 = 64;
+
+/// The segments of a log that searches may look up, known to be of this log.
+#[derive(Clone)]
+pub struct Covered(Arc<Shared>);
+
+impl Covered {
+    pub(super) fn holds(&self, log: LogNumber, first_index: u64) -> bool {
+        log == self.0.log && self.0.segments.read().is_ok_and(|segments| segments.contains(&first_index))
+    }
+}
+
+struct Shared {
+    log: LogNumber,
+    segments: RwLock<BTreeSet<u64>>,
+    /// Entries that no segment covers, as far as the thread has looked.
+    behind: AtomicU64,
+    is_stopping: Mutex<bool>,
+    stop: Condvar,
+}
+
+/// The search index of a node's own log.
+pub struct SearchIndex {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SearchIndex {
+    /// Starts the thread for the log of `node`, which must have one.
+    pub fn start(store: Arc<dyn Store>, node: &'static str) -> Result<Self, StoreError> {
+        let (log, end) = store.find(|connection| {
+            let log = store::log::find(connection, node)?.ok_or(StoreError::Corrupt("no log of the own node"))?;
+            Ok((log, store::log::end(connection, log)?.0))
+        })?;
+        let shared = Arc::new(Shared {
+            log,
+            segments: RwLock::default(),
+            behind: AtomicU64::new(end),
+            is_stopping: Mutex::new(false),
+            stop: Condvar::new(),
+        });
+        let builder = Builder { store, shared: Arc::clone(&shared) };
+        let thread = std::thread::Builder::new().name("log-search".to_owned()).spawn(move || builder.run());
+        let thread = thread.map_err(|error| StoreError::Engine(error.to_string()))?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub fn covered(&self) -> Covered {
+        Covered(Arc::clone(&self.shared))
+    }
+
+    /// Entries that searches must read in the log itself.
+    pub fn behind(&self) -> u64 {
+        self.shared.behind.load(Ordering::Relaxed)
+    }
+
+    /// Ends the thread and waits for its end, which is a few milliseconds away.
+    pub fn close(&self) {
+        *self.shared.stopping() = true;
+        self.shared.stop.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the search index has panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn stopping(&self) -> MutexGuard<'_, bool> {
+        self.is_stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits; true if the thread shall end.
+    fn waits(&self, time: Duration) -> bool {
+        let stopping = self.stop.wait_timeout_while(self.stopping(), time, |stopping| !*stopping);
+        *stopping.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn cover(&self, first_index: u64) {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).insert(first_index);
+    }
+
+    fn is_covered(&self, first_index: u64) -> bool {
+        self.segments.read().is_ok_and(|segments| segments.contains(&first_index))
+    }
+}
+
+struct Builder {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+}
+
+/// Why the work ended.
+enum Ended {
+    Stopped,
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Builder {
+    fn run(self) {
+        loop {
+            match self.build() {
+                Err(Ended::Failed(error)) => {
+                    tracing::warn!(%error, "the search index is not built for now; searches read the log");
+                }
+                Err(Ended::Stopped) | Ok(()) => return,
+            }
+            if self.shared.waits(RETRY_AFTER) {
+                return;
+            }
+        }
+    }
+
+    fn build(&self) -> Result<(), Ended> {
+        let mut connection = self.store.search_writer()?;
+        self.admit(connection.as_mut())?;
+        let result = self.follow(connection.as_mut());
+        if matches!(result, Err(Ended::Stopped)) {
+            connection.settle()?;
+        }
+        result
+    }
+
+    /// Admits the segments whose seal is the log's, and drops the others: they are of a log that went on otherwise.
+    fn admit(&self, connection: &mut dyn Connection) -> Result<(), Ended> {
+        let log = self.shared.log;
+        for (first_index, seal) in store::search::segments(connection, log)? {
+            let last = self.entry(first_index + SEGMENT_ENTRIES - 1)?;
+            if last.is_some_and(|bytes| leaf_hash(&bytes).as_slice() == seal) {
+                self.shared.cover(first_index);
+            } else {
+                store::search::remove(connection, log, first_index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry's bytes, if the database still has it.
+    fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let log = self.shared.log;
+        self.store.find(|connection| {
+            let mut found = None;
+            let Some(head) = store::log::batch_at(connection, log, index)? else { return Ok(None) };
+            let offset = usize::try_from(index - head.first_index).unwrap_or(usize::MAX);
+            store::log::stream(connection, log, head.first_index, 1, &mut |batch| {
+                found = entries_of(&batch.entries).nth(offset).flatten().map(<[u8]>::to_vec);
+                Ok(())
+            })?;
+            Ok(found)
+        })
+    }
+
+    /// Indexes what is there and what comes, oldest first.
+    fn follow(&self, connection: &mut dyn Connection) -> Result<(), Ended> {
+        let (mut next, _) = self.ends()?;
+        loop {
+            next -= next % SEGMENT_ENTRIES;
+            while self.shared.is_covered(next) {
+                next += SEGMENT_ENTRIES;
+            }
+            self.segment(connection, next)?;
+            next += SEGMENT_ENTRIES;
+        }
+    }
+
+    /// Where the entries in the database begin and end.
+    fn ends(&self) -> Result<(u64, u64), StoreError> {
+        let log = self.shared.log;
+        self.store.find(|connection| {
+            let mut first = 0;
+            store::log::stream(connection, log, 0, 1, &mut |batch| {
+                first = batch.first_index;
+                Ok(())
+            })?;
+            Ok((first, store::log::end(connection, log)?.0))
+        })
+    }
+
+    /// Takes up the entries of one segment as they come, and stores it when it is whole.
+    fn segment(&self, connection: &mut dyn Connection, first_index: u64) -> Result<(), Ended> {
+        let (mut draft, mut next) = (Draft::new(first_index), first_index);
+        let segment_end = first_index + SEGMENT_ENTRIES;
+        let (mut last, mut at_once) = (Vec::new(), 1);
+        while next < segment_end {
+            let batches = self.batches(next, at_once)?;
+            let has_caught_up = u64::try_from(batches.len()).unwrap_or(u64::MAX) < at_once;
+            let size_max = batches.iter().map(|batch| batch.size).max().unwrap_or(1).max(1);
+            at_once = (PIECE_ENTRIES / size_max).clamp(1, PIECE_BATCHES_MAX);
+            for batch in batches {
+                for (index, bytes) in (batch.first_index..segment_end).zip(entries_of(&batch.entries)) {
+                    let bytes = bytes.ok_or(StoreError::Corrupt("a torn batch"))?;
+                    if index < next {
+                        continue;
+                    }
+                    draft.add(index, bytes).ok_or(StoreError::Corrupt("an entry that cannot be read"))?;
+                    if index + 1 == segment_end {
+                        last = bytes.to_vec();
+                    }
+                }
+                next = next.max(batch.first_index + batch.size);
+            }
+            if has_caught_up {
+                self.shared.behind.store(self.uncovered()?, Ordering::Relaxed);
+            }
+            if self.shared.waits(if has_caught_up { LOOK_EVERY } else { PAUSE }) {
+                return Err(Ended::Stopped);
+            }
+        }
+        let segment = draft.finish(&last, || std::thread::sleep(PAUSE));
+        store::search::replace(connection, self.shared.log, &segment)?;
+        self.shared.cover(first_index);
+        Ok(())
+    }
+
+    /// The batch that holds `index`, if there is one, and those after it, `at_once` in all.
+    fn batches(&self, index: u64, at_once: u64) -> Result<Vec<LogBatch>, StoreError> {
+        let log = self.shared.log;
+        self.store.find(|connection| {
+            let head = store::log::batch_at(connection, log, index)?;
+            let start = head.filter(|head| head.first_index + head.size > index).map_or(index, |head| head.first_index);
+            let mut batches = Vec::new();
+            let at_once = u32::try_from(at_once).unwrap_or(1);
+            store::log::stream(connection, log, start, at_once, &mut |batch| {
+                batches.push(batch);
+                Ok(())
+            })?;
+            Ok(batches)
+        })
+    }
+
+    fn uncovered(&self) -> Result<u64, StoreError> {
+        let (first, end) = self.ends()?;
+        // The first segment may have lost its older entries.
+        let from = first - first % SEGMENT_ENTRIES;
+        let segments = self.shared.segments.read().map_or(0, |segments| segments.range(from..).count());
+        let segments = u64::try_from(segments).unwrap_or(u64::MAX);
+        let lost = if self.shared.is_covered(from) { first - from } else { 0 };
+        Ok((end - first).saturating_sub(segments.saturating_mul(SEGMENT_ENTRIES).saturating_sub(lost)))
+    }
+}
