@@ -151,6 +151,8 @@ impl Builder {
     /// Admits the segments whose seal is the log's, and drops the others: they are of a log that went on otherwise.
     fn admit(&self, connection: &mut dyn Connection) -> Result<(), Ended> {
         let log = self.shared.log;
+        // After an error the index may have been made anew.
+        self.shared.segments.write().unwrap_or_else(PoisonError::into_inner).clear();
         for (first_index, seal) in store::search::segments(connection, log)? {
             let last = self.entry(first_index + SEGMENT_ENTRIES - 1)?;
             if last.is_some_and(|bytes| leaf_hash(&bytes).as_slice() == seal) {
