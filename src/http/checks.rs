@@ -1,9 +1,10 @@
-//! `POST /v1/checks`, `/v1/checks/batch`, `GET /v1/checks/{id}`.
+//! `POST /v1/checks`, `/v1/checks/batch`, `GET /v1/checks/{id}`, `/v1/checks/{id}/receipt`.
 
 use super::body::{BATCH_BYTES_MAX, CHECK_BYTES_MAX, Unread};
 use super::caller::{Caller, Check, CheckBatch, CheckRead};
 use super::problem::{Problem, Slug};
-use super::{measures, rendered};
+use super::tiles::TEXT;
+use super::{measures, rendered, rendered_as};
 use crate::domain::advice::Context;
 use crate::domain::check::{CHECKS_IN_BATCH_MAX, Question, SUBJECTS_MAX};
 use crate::domain::strict::{Object, present, present_word};
@@ -70,6 +71,15 @@ pub async fn read(
 ) -> Result<HttpResponse, Problem> {
     let id = CheckId::parse(&id).ok_or(Error::NotFound)?;
     Ok(rendered(HttpResponse::Ok(), registry.read_check(&caller.call, id).await?))
+}
+
+pub async fn receipt(
+    caller: Caller<CheckRead>,
+    id: web::Path<String>,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let id = CheckId::parse(&id).ok_or(Error::NotFound)?;
+    Ok(rendered_as(TEXT, HttpResponse::Ok(), registry.read_receipt(&caller.call, id).await?))
 }
 
 async fn answer_each(

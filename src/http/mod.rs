@@ -14,6 +14,7 @@ mod log;
 mod parties;
 mod problem;
 mod stream;
+mod tiles;
 mod tokens;
 
 pub use caller::VerifiedTokens;
@@ -30,6 +31,7 @@ pub fn routes(app: &mut ServiceConfig) {
     app.service(at("/v1/checks").post(checks::create).done())
         .service(at("/v1/checks/batch").post(checks::create_batch).done())
         .service(at("/v1/checks/{id}").get(checks::read).done())
+        .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
         .service(at("/v1/flags/{id}/approve").post(flags::approve).done())
@@ -40,6 +42,9 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/log/search").post(log::search).done())
         .service(at("/v1/log/reports/subject").post(log::report_subject).done())
         .service(at("/v1/log/reports/flags/{id}").get(log::report_flag).done())
+        .service(at("/v1/log/{node}/consistency").get(tiles::consistency).done())
+        .service(at("/log/{node}/checkpoint").get(tiles::checkpoint).done())
+        .service(at("/log/{node}/tile/{place:.*}").get(tiles::tile).done())
         .service(at("/v1/institutions").get(ops::institutions).done())
         .service(at("/v1/parties").post(parties::create).get(parties::list).done())
         .service(at("/v1/parties/{id}").get(parties::read).done())
@@ -51,6 +56,7 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/clients/{id}/disable").post(clients::disable).done())
         .service(at("/v1/clients/{id}/enable").post(clients::enable).done())
         .service(at("/oauth2/token").post(tokens::grant).done())
+        .service(at("/.well-known/log-key").get(tiles::key).done())
         .service(at("/.well-known/jwks.json").get(tokens::keys).done())
         .service(at("/.well-known/oauth-authorization-server").get(tokens::metadata).done())
         .service(at("/livez").get(ops::livez).done())
@@ -64,6 +70,7 @@ fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
         Some("/v1/flags") => &["state", "limit", "cursor"],
         Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],
+        Some("/v1/log/{node}/consistency") => &["from", "to"],
         Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
         _ => &[],
     }
@@ -127,9 +134,13 @@ impl Responder for Problem {
 const LOG_ENTRY: HeaderName = HeaderName::from_static("log-entry");
 
 /// An answer with the place of its entry.
-fn rendered(mut response: HttpResponseBuilder, answered: Answered) -> HttpResponse {
+fn rendered(response: HttpResponseBuilder, answered: Answered) -> HttpResponse {
+    rendered_as(HeaderValue::from_static("application/json"), response, answered)
+}
+
+fn rendered_as(media_type: HeaderValue, mut response: HttpResponseBuilder, answered: Answered) -> HttpResponse {
     response
-        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .insert_header((LOG_ENTRY, answered.position.to_string()));
     if let Some(etag) = answered.etag {

@@ -2,6 +2,7 @@
 //! writer, or the log has failed for good.
 
 use super::desk::{Pending, Ticket};
+use super::note::VerifierKey;
 use super::record::{AppendError, Record};
 use super::tree::{Head, Signers};
 use super::writer::Writer;
@@ -53,6 +54,7 @@ pub struct Log {
     end: watch::Receiver<End>,
     head: Arc<ArcSwap<Head>>,
     number: LogNumber,
+    key: VerifierKey,
 }
 
 /// How the writer's thread stands.
@@ -71,7 +73,7 @@ impl Log {
         let (queue, messages) = sync_channel(opening.limits.queue_records_max);
         let depth = Arc::new(AtomicUsize::new(0));
         let writer = Writer::open(store, opening, publish, messages, Arc::clone(&depth))?;
-        let (head, number) = (writer.head(), writer.log());
+        let (head, number, key) = (writer.head(), writer.log(), writer.key()?);
         let (ended, end) = watch::channel(End::Running);
         std::thread::Builder::new()
             .name("log-writer".to_owned())
@@ -81,12 +83,17 @@ impl Log {
                 guard.tell(end);
             })
             .map_err(|error| StoreError::Engine(error.to_string()))?;
-        Ok(Self { queue, depth, closing: AtomicBool::new(false), end, head, number })
+        Ok(Self { queue, depth, closing: AtomicBool::new(false), end, head, number, key })
     }
 
     /// The last signed tree.
     pub fn head(&self) -> Arc<Head> {
         self.head.load_full()
+    }
+
+    /// What verifies this log's checkpoints.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
     }
 
     /// This log in the store.

@@ -1,12 +1,10 @@
 //! Finds one entry by the millisecond it was made in. Latest times never decrease from batch to batch, so a binary
 //! search finds where to begin, and the declared skew tells where to end.
 
-use super::{Entry, SKEW_MS_MAX, entries_of};
+use super::{BATCHES_READ_AT_ONCE, Entry, SKEW_MS_MAX, entries_of};
 use crate::domain::Timestamp;
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
-
-const BATCHES_AT_ONCE: u32 = 64;
 
 /// The first entry made at `at` that `is_it` accepts, with its index.
 pub fn find(
@@ -19,7 +17,7 @@ pub fn find(
     let mut next = first_candidate(connection, log, at)?;
     loop {
         let (mut found, mut read, mut done) = (None, 0_u32, false);
-        store::log::stream(connection, log, next, BATCHES_AT_ONCE, &mut |batch| {
+        store::log::stream(connection, log, next, BATCHES_READ_AT_ONCE, &mut |batch| {
             read += 1;
             next = batch.first_index + batch.size;
             if found.is_some() || done {
@@ -35,7 +33,7 @@ pub fn find(
             done = batch.at_max > at.plus_ms(SKEW_MS_MAX);
             Ok(())
         })?;
-        if found.is_some() || done || read < BATCHES_AT_ONCE {
+        if found.is_some() || done || read < BATCHES_READ_AT_ONCE {
             return Ok(found);
         }
     }

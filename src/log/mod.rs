@@ -33,3 +33,6 @@ pub use view::{EntryView, SubjectView};
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
 /// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.
 pub const SKEW_MS_MAX: u64 = 10_000;
+
+/// Batches that a reader takes with one statement.
+pub const BATCHES_READ_AT_ONCE: u32 = 64;

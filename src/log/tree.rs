@@ -3,7 +3,7 @@
 
 use super::merkle::{self, Edge, FullTile, Hash, NoProof, TILE_WIDTH, Tiles};
 use super::note::{Checkpoint, SignError, Signer, VerifierKey};
-use super::{entries_of, leaf_hash};
+use super::{BATCHES_READ_AT_ONCE, entries_of, leaf_hash};
 use crate::clock::Stopwatch;
 use crate::domain::Timestamp;
 use crate::store::log::LogNumber;
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 /// An entry waits so long for a checkpoint that covers it, and a commit more.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(900);
-const BATCHES_AT_ONCE: u32 = 64;
 
 /// Who signs the checkpoints of a log. After a rotation the key before signs along once, to vouch for the new one.
 pub struct Signers {
@@ -60,10 +59,15 @@ impl Tree {
         Ok(tree)
     }
 
+    /// What verifies the checkpoints from here on.
+    pub(super) fn key(&self) -> Result<VerifierKey, StoreError> {
+        let signer = &self.signers.current;
+        VerifierKey::new(signer.name(), signer.public_key()).ok_or_else(|| failed(SignError::Form))
+    }
+
     /// The verifier key to announce, if no checkpoint bears its signature yet.
     pub(super) fn new_key(&self) -> Result<Option<VerifierKey>, StoreError> {
-        let key = if self.key_is_new { self.signers.keys()?.into_iter().next() } else { None };
-        Ok(key)
+        self.key_is_new.then(|| self.key()).transpose()
     }
 
     pub(super) fn push(&mut self, leaf: Hash) {
@@ -179,7 +183,7 @@ fn extend(connection: &mut dyn Connection, log: LogNumber, edge: &mut Edge) -> R
     }
     let from = store::log::batch_at(connection, log, edge.size())?.map_or(0, |batch| batch.first_index);
     let mut full = Vec::new();
-    store::log::stream(connection, log, from, BATCHES_AT_ONCE, &mut |batch| {
+    store::log::stream(connection, log, from, BATCHES_READ_AT_ONCE, &mut |batch| {
         for (index, bytes) in (batch.first_index..).zip(entries_of(&batch.entries)) {
             let bytes = bytes.ok_or(StoreError::Corrupt("a torn batch"))?;
             if index == edge.size() {

@@ -93,6 +93,10 @@ impl Writer {
         self.log
     }
 
+    pub(super) fn key(&self) -> Result<VerifierKey, StoreError> {
+        self.tree.key()
+    }
+
     pub(super) fn run(mut self) -> End {
         loop {
             let (batch, closed) = self.next_batch();

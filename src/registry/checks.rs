@@ -73,8 +73,17 @@ impl Registry {
         Ok(Submitted { body, verdict, pending })
     }
 
-    /// What a party was answered, as the log has it. Another party's check is not found.
+    /// What a party was answered, as the log has it.
     pub async fn read_check(&self, call: &Call, id: CheckId) -> Result<Answered, Error> {
+        let (index, entry) = self.find_check(call, id).await?;
+        let body = render(&CheckRead::new(id, &entry, format!("{}/{index}", self.node)))?;
+        let mut read = self.entry(Act::CheckRead, call);
+        read.resource = Some(Resource::Check(id));
+        self.answer_reading(read, body).await
+    }
+
+    /// The entry of a check. Another party's check is not found.
+    pub(super) async fn find_check(&self, call: &Call, id: CheckId) -> Result<(u64, Entry), Error> {
         let node = self.node;
         let found = self
             .read(move |connection| {
@@ -83,11 +92,7 @@ impl Registry {
                 })
             })
             .await?;
-        let (index, entry) = found.filter(|(_, entry)| entry.party == call.actor.party).ok_or(Error::NotFound)?;
-        let body = render(&CheckRead::new(id, &entry, format!("{}/{index}", self.node)))?;
-        let mut read = self.entry(Act::CheckRead, call);
-        read.resource = Some(Resource::Check(id));
-        self.answer_reading(read, body).await
+        found.filter(|(_, entry)| entry.party == call.actor.party).ok_or(Error::NotFound)
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod flags;
 mod idempotency;
 mod parties;
+mod proofs;
 mod refusals;
 mod seeds;
 mod tokens;
@@ -19,6 +20,7 @@ pub use error::Error;
 pub use flags::FlagFilter;
 pub use idempotency::IdempotencyKey;
 pub use parties::NewParty;
+pub use proofs::TilePlace;
 pub use seeds::Seed;
 pub use tokens::{Granted, Proof, TokenError};
 

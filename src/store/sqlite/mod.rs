@@ -384,7 +384,7 @@ mod tests {
         fs::write(&path, "not a database at all, but longer than a header of SQLite".repeat(20)).unwrap();
         assert!(SqliteStore::open_copy(&path).is_err());
         let mut writer = unsettled(directory.path());
-        writer.execute("UPDATE schema_migration SET number = 1000", &[]).unwrap();
+        writer.execute("UPDATE schema_migration SET number = number + 999", &[]).unwrap();
         let refused = SqliteStore::open_copy(&directory.path().join("registry.db")).err().unwrap();
         assert!(refused.to_string().contains("migration 1000"), "{refused}");
     }
