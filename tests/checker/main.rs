@@ -1,6 +1,11 @@
 //! The checker in Python, which shares no code with the registry: its own tests, and what it says of a real log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod http;
+
 use std::process::Command;
 
 fn python() -> Command {
