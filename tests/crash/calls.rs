@@ -4,7 +4,7 @@
 use crate::support::chance::{Random, amount};
 use crate::support::load::{about, proposal};
 use crate::support::{Answer, Ask, Server};
-use crate::{FLAGS, answers_rightly};
+use crate::{FLAGS, answers_rightly, log_key, verify};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -118,7 +118,7 @@ async fn work(server: &Server) -> u64 {
 }
 
 /// One run in which calls fail. Returns how many did.
-async fn run(base: &Server, failure: Option<Failure>) -> (usize, BTreeMap<&'static str, u64>) {
+async fn run(base: &Server, key: &str, failure: Option<Failure>) -> (usize, BTreeMap<&'static str, u64>) {
     let mut server = base.copied();
     let told = match server.start_by(traced(&server, failure)).await {
         Err(ended) => {
@@ -138,7 +138,7 @@ async fn run(base: &Server, failure: Option<Failure>) -> (usize, BTreeMap<&'stat
             format!("{answered} answers, {status}")
         }
     };
-    server.verify();
+    verify(&server, key);
     let trace = std::fs::read_to_string(trace_of(&server)).unwrap();
     let failed = trace.matches("(INJECTED)").count();
     println!("{failure:?}: {failed} failed, {told}");
@@ -153,8 +153,9 @@ async fn run(base: &Server, failure: Option<Failure>) -> (usize, BTreeMap<&'stat
 async fn no_call_to_the_disk_that_fails_costs_an_answer_or_is_taken_for_a_good_one() {
     let mut random = Random::seeded();
     let mut base = Server::start_with(FLAGS).await;
+    let key = log_key(&base).await;
     base.stop().await;
-    let (_, counted) = run(&base, None).await;
+    let (_, counted) = run(&base, &key, None).await;
     println!("{counted:?}");
     for call in ["openat", "pwrite64", "fsync"] {
         assert!(counted.contains_key(call), "the work makes no {call}: {counted:?}");
@@ -171,7 +172,7 @@ async fn no_call_to_the_disk_that_fails_costs_an_answer_or_is_taken_for_a_good_o
     }
     let mut reached = 0;
     for failure in &failures {
-        let (failed, _) = run(&base, Some(*failure)).await;
+        let (failed, _) = run(&base, &key, Some(*failure)).await;
         reached += usize::from(failed > 0);
     }
     println!("{reached} of {} failures were reached", failures.len());

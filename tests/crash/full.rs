@@ -3,7 +3,7 @@
 use crate::disks::{SmallDisk, with_file_limit};
 use crate::support::Server;
 use crate::support::load::{Protocol, until_it_is_gone};
-use crate::{FLAGS, goes_on};
+use crate::{FLAGS, goes_on, log_key, verify};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const BALLAST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Load until the log can be written no more and the process has ended of itself, and what everybody saw of it.
 async fn end_by_a_failed_commit(server: &mut Server) {
-    let numbers = Cell::new(0);
+    let (key, numbers) = (log_key(server).await, Cell::new(0));
     let (held, readiness) = tokio::join!(until_it_is_gone(server, Protocol::Both, &numbers), watch_readiness(server));
     let (status, log) = server.ended().await;
     println!("{} answered, {} refused, {} lost; readyz {readiness:?}", held.answered, held.refused, held.lost);
@@ -24,7 +24,7 @@ async fn end_by_a_failed_commit(server: &mut Server) {
     assert!(held.answered > 50, "too few commits succeeded");
     assert_eq!(log.matches("\"message\":\"commit failed").count(), 1, "once and for all: {log}");
     assert!(matches!(readiness.as_slice(), [200] | [200, 503]), "{readiness:?}");
-    server.verify();
+    verify(server, &key);
 }
 
 /// What /readyz answered until the process was gone, without repetitions.

@@ -4,7 +4,7 @@ use crate::support::Server;
 use crate::support::chance::{Random, amount};
 use crate::support::ledger::Ledger;
 use crate::support::load::{Held, Protocol, fetch_tokens, until_it_is_gone};
-use crate::{FLAGS, answers_rightly, goes_on};
+use crate::{FLAGS, answers_rightly, goes_on, log_key, verify};
 use canhbao::clock::Stopwatch;
 use canhbao::log::Act;
 use nix::sys::signal::Signal;
@@ -61,6 +61,7 @@ async fn after_each_kill_every_answer_is_in_the_log_and_a_repeated_key_gets_the_
     let watch = Stopwatch::start();
     server.start_again().await;
     let start = watch.elapsed();
+    let key = log_key(&server).await;
     let numbers = Cell::new(0);
     let mut answered = 0;
     let kills = amount(KILLS, KILLS_WHOLE);
@@ -71,7 +72,7 @@ async fn after_each_kill_every_answer_is_in_the_log_and_a_repeated_key_gets_the_
             _ => under_load(&mut server, &mut random, &numbers).await,
         };
         answered += held.answered;
-        server.verify();
+        verify(&server, &key);
         goes_on(&mut server).await;
         for raised in &held.raised {
             raised.repeat(&server).await;

@@ -13,6 +13,7 @@ mod power;
 
 use support::Server;
 use support::load::{SANDBOX, about};
+use support::verdict::{self, Verdict};
 
 /// Generated flags of a server here: none of these tests is about the list.
 const FLAGS: u64 = 20;
@@ -28,4 +29,22 @@ async fn answers_rightly(server: &Server) {
         let check = server.post("/v1/checks").by("bank").json(&about(number)).send().await.is(200);
         assert_eq!(check.json()["verdict"], verdict);
     }
+}
+
+/// The log's key, as anybody may ask for it.
+async fn log_key(server: &Server) -> String {
+    server.get("/.well-known/log-key").send().await.is(200).text().trim_end().to_owned()
+}
+
+/// After a crash: every answer has its entry, and `canhbao log verify` finds a copy of what is on the disk sound.
+fn verify(server: &Server, key: &str) {
+    server.verify();
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["registry.db", "registry.db-wal"] {
+        let file = server.data().join(name);
+        if file.exists() {
+            std::fs::copy(file, copy.path().join(name)).unwrap();
+        }
+    }
+    assert_eq!(verdict::of(copy.path(), key, &[]), Verdict::Sound);
 }

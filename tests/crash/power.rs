@@ -4,7 +4,7 @@ use crate::disks::Image;
 use crate::support::chance::{Random, amount};
 use crate::support::load::{Held, Protocol, fetch_tokens, until_it_is_gone};
 use crate::support::{Server, eventually};
-use crate::{FLAGS, answers_rightly};
+use crate::{FLAGS, answers_rightly, log_key, verify};
 use nix::sys::signal::Signal;
 use std::cell::Cell;
 use std::time::Duration;
@@ -52,10 +52,11 @@ async fn after_each_power_cut_every_answer_is_in_the_log() {
     let mut answered = 0;
     let cuts = amount(CUTS, CUTS_WHOLE);
     server.start_by(server.serve()).await.unwrap();
+    let key = log_key(&server).await;
     for _ in 0..cuts {
         let held = cut(&mut server, &image, &mut random, &numbers).await;
         answered += held.answered;
-        server.verify();
+        verify(&server, &key);
         server.start_by(server.serve()).await.unwrap();
         answers_rightly(&server).await;
         for raised in &held.raised {

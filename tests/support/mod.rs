@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod load;
 pub mod process;
 pub mod secrets;
+pub mod verdict;
 
 pub use answer::Answer;
 
