@@ -128,7 +128,7 @@ fn changed(bytes: &[u8], random: &mut Random) -> Vec<u8> {
             entry.verdict = Some(other);
             entry.answer_digest = Some(tree::leaf(&random.next().to_be_bytes()));
             for subject in &mut entry.subjects {
-                subject.verdict = other;
+                subject.verdict = Some(other);
                 subject.flags.clear();
             }
         }
