@@ -1,9 +1,9 @@
 //! SIGTERM: what was begun is finished and answered, nothing new is begun, and the process ends in time.
 
+use crate::chance::Random;
 use crate::load::{Protocol, fetch_tokens, until_it_is_gone};
 use crate::support::ledger::{Ledger, index_of};
 use crate::support::{Server, client, eventually};
-use crate::tools::Random;
 use crate::{FLAGS, about};
 use canhbao::clock::Stopwatch;
 use canhbao::log::Act;

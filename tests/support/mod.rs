@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod answer;
+pub mod chance;
 pub mod contract;
 pub mod ledger;
+pub mod load;
 pub mod process;
 pub mod secrets;
+pub mod verdict;
 
 pub use answer::Answer;
 

@@ -1,61 +1,32 @@
-//! SIGKILL, and what may be on the disk after it: torn write-ahead logs, damaged pages, other databases.
+//! What may be on a disk that a server finds: torn write-ahead logs, damaged pages, other databases.
 
-use crate::load::{Held, Protocol, fetch_tokens, until_it_is_gone};
+use crate::chance::Random;
+use crate::load::{Protocol, fetch_tokens, until_it_is_gone};
 use crate::support::ledger::{Ledger, index_of};
 use crate::support::{Answer, Server};
-use crate::tools::{Random, refused};
+use crate::tools::refused;
 use crate::{FLAGS, SANDBOX, about};
-use canhbao::log::Act;
 use nix::sys::signal::Signal;
 use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-const ROUNDS: u64 = 5;
 const TORN_COPIES: u64 = 6;
 /// So many pages at most are broken, each in a copy of its own.
 const PAGES_MAX: u64 = 20;
 const PAGE_BYTES: u64 = 16_384;
 
 /// Load until a SIGKILL at a moment that nobody chose.
-async fn killed_under_load(server: &mut Server, random: &mut Random, numbers: &Cell<u64>) -> Held {
+async fn killed_under_load(server: &mut Server, random: &mut Random) {
     fetch_tokens(server).await;
     let kill = async {
         random.pause_ms(150, 700).await;
         server.process().signal(Signal::SIGKILL);
     };
-    let (held, ()) = tokio::join!(until_it_is_gone(server, Protocol::Both, numbers), kill);
-    server.kill().await;
-    held
-}
-
-#[tokio::test]
-async fn after_each_kill_every_answer_is_in_the_log_and_a_repeated_key_gets_the_first_answer() {
-    let mut random = Random::seeded();
-    let mut server = Server::start_with(FLAGS).await;
     let numbers = Cell::new(0);
-    let mut answered = 0;
-    for _ in 0..ROUNDS {
-        let held = killed_under_load(&mut server, &mut random, &numbers).await;
-        answered += held.answered;
-        server.verify();
-        server.start_again().await;
-        for (number, verdict) in SANDBOX {
-            let check = server.post("/v1/checks").by("bank").json(&about(number)).send().await.is(200);
-            assert_eq!(check.json()["verdict"], verdict);
-        }
-        for raised in &held.raised {
-            raised.repeat(&server).await;
-        }
-    }
-    println!("{answered} answers, {} flags", numbers.get());
-    assert!(answered > ROUNDS, "the load was none");
-    server.stop().await;
-    let entries = Ledger::read(&server.data()).entries;
-    let flags = entries.iter().filter(|entry| entry.act == Act::FlagRaise).count();
-    assert_eq!(u64::try_from(flags).unwrap(), numbers.get(), "one flag for each key");
-    server.finish().await;
+    tokio::join!(until_it_is_gone(server, Protocol::Both, &numbers), kill);
+    server.kill().await;
 }
 
 #[tokio::test]
@@ -66,7 +37,7 @@ async fn of_a_torn_write_ahead_log_whole_batches_from_the_start_are_kept() {
     empty_write_ahead_log(&server.data());
     let safe = Ledger::read(&server.data()).entries.len();
     server.start_again().await;
-    killed_under_load(&mut server, &mut random, &Cell::new(0)).await;
+    killed_under_load(&mut server, &mut random).await;
     let whole = Ledger::read(&server.data()).entries;
     let length = std::fs::metadata(server.data().join("registry.db-wal")).unwrap().len();
     assert!(length > 8 * PAGE_BYTES && whole.len() > safe, "the write-ahead log is empty");

@@ -1,7 +1,7 @@
 //! Clients at work, all at once, until the server is gone; and what they hold in the end.
 
-use crate::support::{Answer, Server, client};
-use crate::{SANDBOX, about, proposal};
+use super::{Answer, Server, client};
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,6 +14,21 @@ const REFUSALS_MAX: u32 = 40;
 const AFTER_REFUSAL: Duration = Duration::from_millis(20);
 /// Of so many requests one raises a flag.
 const CHECKS_BETWEEN_FLAGS: u64 = 8;
+
+/// What the demo's sandbox subjects answer.
+pub const SANDBOX: [(&str, &str); 4] =
+    [("9000000000000", "clear"), ("9000000000001", "warn"), ("9000000000002", "hold"), ("9000000000003", "block")];
+
+/// A question about an account at the sandbox's bank.
+pub fn about(number: &str) -> Value {
+    json!({ "subjects": [{ "kind": "account", "bank": "970436", "number": number }] })
+}
+
+/// A flag that differs from every other with another number.
+pub fn proposal(number: u64) -> Value {
+    json!({ "subject": { "kind": "account", "bank": "970415", "number": format!("8{number:012}") },
+        "verdict": "warn", "category": "mule", "case": "T-1", "reason": "Test" })
+}
 
 /// What the clients speak.
 #[derive(Clone, Copy, Debug)]
