@@ -415,7 +415,7 @@ fn imports_go_down() {
 #[test]
 fn an_import_that_goes_up_or_sideways_is_caught() {
     let up = Source::new("src/store/sqlite/mod.rs", "use crate::log::Log;\nuse crate::domain::Subject;\n");
-    assert_caught(&wrong_imports(&up), &["sqlite.rs:1: store uses log, which is above it"]);
+    assert_caught(&wrong_imports(&up), &["sqlite/mod.rs:1: store uses log, which is above it"]);
     let sideways = Source::new("src/log/writer.rs", "fn f() {\n    crate::auth::install();\n}\n");
     assert_caught(&wrong_imports(&sideways), &["writer.rs:2: log uses auth, which is beside it"]);
     let group = Source::new("src/index.rs", "use crate::{domain::{Subject, Verdict}, http::routes, store};\n");
