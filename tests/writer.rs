@@ -343,7 +343,7 @@ async fn an_entry_is_found_by_its_time_wherever_it_stands() {
         let id = RequestId::from_bytes(u128::from(number).to_be_bytes());
         let found = dyn_store
             .find(|c| canhbao::log::find(c, "main", Timestamp::from_ms(at(number)), |entry| entry.request_id == id));
-        assert_eq!(found.unwrap().unwrap().0, number);
+        assert_eq!(found.unwrap().unwrap().0, number + 1);
     }
     let none = dyn_store.find(|c| canhbao::log::find(c, "main", Timestamp::from_ms(123), |_| true));
     assert!(none.unwrap().is_none());
@@ -371,4 +371,141 @@ fn rows_of_the_log_refuse_update_and_delete() {
             assert!(error.contains("append-only"), "{sql}: {error}");
         }
     }
+}
+
+/// Polls a future once, with a waker that does nothing.
+fn poll_once(pending: &mut canhbao::log::Pending) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    std::future::Future::poll(std::pin::Pin::new(pending), &mut context).is_ready()
+}
+
+#[tokio::test]
+async fn who_gives_up_takes_nobody_elses_answer_with_him() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    for round in 0..50_u128 {
+        store.set_gate(false);
+        let mut gives_up = log.submit(reading(1_000, round * 3)).unwrap();
+        // He is the one that the writer will wake for all.
+        assert!(!poll_once(&mut gives_up));
+        let first = log.submit(reading(1_000, round * 3 + 1)).unwrap();
+        let second = log.submit(reading(1_000, round * 3 + 2)).unwrap();
+        let waiting = tokio::task::LocalSet::new();
+        let waits =
+            |pending: canhbao::log::Pending| waiting.spawn_local(async move { pending.durable().await.unwrap().index });
+        let (first, second) = (waits(first), waits(second));
+        waiting
+            .run_until(async {
+                tokio::task::yield_now().await;
+                if round % 2 == 0 {
+                    drop(gives_up);
+                    store.set_gate(true);
+                } else {
+                    store.set_gate(true);
+                    // The answers lie ready, and he was woken to fetch them.
+                    while log.depth() > 0 {
+                        std::thread::yield_now();
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    drop(gives_up);
+                }
+                let places = [first.await.unwrap(), second.await.unwrap()];
+                assert_eq!(places[1] - places[0], 1);
+            })
+            .await;
+    }
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(log_of(&store).len(), 150);
+}
+
+#[test]
+fn threads_that_wait_each_get_their_own_answers() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    let places = Mutex::new(HashSet::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4_u128 {
+            let (log, places) = (&log, &places);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                for round in 0..50 {
+                    let number = thread * 1_000 + round * 4;
+                    let pending: Vec<_> = (0..4).map(|n| log.submit(reading(1_000, number + n)).unwrap()).collect();
+                    for pending in pending.into_iter().rev() {
+                        let place = runtime.block_on(pending.durable()).unwrap().index;
+                        assert!(places.lock().unwrap().insert(place));
+                    }
+                }
+            });
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    assert_eq!(runtime.block_on(log.close()), End::Clean);
+    assert_eq!(places.into_inner().unwrap(), (1..=800).collect());
+}
+
+#[tokio::test]
+async fn every_entry_is_under_a_checkpoint_a_second_later_and_at_the_end() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    assert_eq!(log.head().checkpoint.size, 1);
+    let index = log.submit(reading(1_000, 1)).unwrap().durable().await.unwrap().index;
+    let mut waited_ms = 0;
+    while log.head().checkpoint.size <= index {
+        assert!(waited_ms < 1_500, "no checkpoint");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        waited_ms += 10;
+    }
+    log.submit(reading(1_000, 2)).unwrap().durable().await.unwrap();
+    assert_eq!(log.close().await, End::Clean);
+    let head = log.head();
+    assert_eq!(head.checkpoint.size, 3);
+    let key = log_support::SeedKey::new(1).verifier();
+    let (checkpoint, _) = canhbao::log::note::Checkpoint::parse_signed(&head.note, &[key]).unwrap();
+    assert_eq!(checkpoint, head.checkpoint);
+}
+
+#[tokio::test]
+async fn a_new_key_is_announced_and_vouched_for_by_the_old_one_and_a_strange_one_is_refused() {
+    let (_home, store) = Broken::new();
+    let (log, published) = start(&store);
+    assert_eq!(log.close().await, End::Clean);
+    let open = |seed, previous| {
+        Log::start(&store, log_support::opening_with(LIMITS, seed, previous), Box::new(published.clone()))
+    };
+    assert!(open(2, None).is_err(), "a key that nobody vouches for");
+    assert!(open(2, Some(3)).is_err(), "a key that a stranger vouches for");
+    let rotated = open(2, Some(1)).unwrap();
+    let keys = [1, 2].map(|seed| log_support::SeedKey::new(seed).verifier());
+    let (checkpoint, signed_by) = canhbao::log::note::Checkpoint::parse_signed(&rotated.head().note, &keys).unwrap();
+    assert_eq!((checkpoint.size, signed_by.len()), (2, 2));
+    rotated.submit(reading(1_000, 1)).unwrap().durable().await.unwrap();
+    assert_eq!(rotated.close().await, End::Clean);
+    let (_, signed_by) = canhbao::log::note::Checkpoint::parse_signed(&rotated.head().note, &keys).unwrap();
+    assert_eq!(signed_by, [1], "the new key signs alone");
+    // Now the new key stands for itself.
+    assert_eq!(open(2, None).unwrap().close().await, End::Clean);
+    let entries = log_of(&store);
+    assert_eq!(entries[0].reference, Some(keys[1].to_string()));
+}
+
+#[tokio::test]
+async fn a_start_refuses_a_log_that_does_not_continue_its_last_checkpoint() {
+    let (home, store) = Broken::new();
+    let (log, published) = start(&store);
+    for number in 0..300 {
+        log.submit(reading(1_000, number)).unwrap().durable().await.unwrap();
+    }
+    assert_eq!(log.close().await, End::Clean);
+    let attack = |sql: &str| {
+        let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+    };
+    let starts = || Log::start(&store, log_support::opening(LIMITS), Box::new(published.clone())).is_ok();
+    attack("DROP TRIGGER log_batch_is_never_deleted; DELETE FROM log_batch WHERE place > 280;");
+    assert!(!starts(), "the end is missing");
+    attack("DELETE FROM log_checkpoint WHERE place > 1000; DROP TRIGGER log_tile_is_never_updated;");
+    attack("DROP TRIGGER log_checkpoint_is_never_deleted; DELETE FROM log_checkpoint WHERE place > 281;");
+    attack("UPDATE log_tile SET root = zeroblob(32);");
+    assert!(!starts(), "a tile is another");
 }
