@@ -4,10 +4,12 @@ use crate::support::contract::CONTRACT;
 use crate::support::{Answer, Ask, Server, client};
 use crate::{about, account};
 use canhbao::clock::Stopwatch;
+use canhbao::log::Act;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Version};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,6 +44,11 @@ async fn the_contract_and_the_server_have_the_same_urls_and_methods() {
         .collect();
     table.sort();
     assert!(table.len() > 20, "the table is read wrongly");
+    // The contract has two templates for what is one row here.
+    let tiles = table.iter().position(|(path, _)| path == "/log/{node}/tile/{place:.*}").unwrap();
+    table[tiles].0 = "/log/{node}/tile/entries/{index}".to_owned();
+    table.insert(tiles + 1, ("/log/{node}/tile/{level}/{index}".to_owned(), table[tiles].1.clone()));
+    table.sort();
     assert_eq!(CONTRACT.operations(), table);
     // And as it behaves: witness() holds every 405 to the contract's methods.
     for (path, methods) in table {
@@ -53,6 +60,30 @@ async fn the_contract_and_the_server_have_the_same_urls_and_methods() {
         }
     }
     server.finish().await;
+}
+
+#[test]
+fn the_contract_names_every_act() {
+    let acts: Vec<&str> = Act::ALL.into_iter().map(Act::as_str).collect();
+    assert_eq!(*CONTRACT.at("/components/schemas/Act/enum"), json!(acts));
+}
+
+#[test]
+fn a_path_is_found_in_the_contract_with_all_the_slashes_of_its_last_parameter() {
+    let tile = Some("/log/{node}/tile/{level}/{index}");
+    let bundle = Some("/log/{node}/tile/entries/{index}");
+    for (path, template) in [
+        ("/log/main/tile/0/000", tile),
+        ("/log/main/tile/5/x001/x234/067.p/7", tile),
+        ("/log/main/tile/entries/000", bundle),
+        ("/log/main/tile/entries/x001/234.p/255", bundle),
+        ("/log/main/tile/entries", None),
+        ("/log/main/tile/0/", None),
+        ("/v1/checks/x/receipt", Some("/v1/checks/{id}/receipt")),
+        ("/v1/checks/x/receipt/y", None),
+    ] {
+        assert_eq!(CONTRACT.template(path), template, "{path}");
+    }
 }
 
 #[tokio::test]

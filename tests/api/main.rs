@@ -13,6 +13,8 @@ mod flags;
 mod limits;
 mod log;
 mod log_stream;
+mod proofs;
+mod proofs_kept;
 mod tokens;
 
 use serde_json::{Value, json};

@@ -63,11 +63,28 @@ impl Contract {
     pub fn template(&self, path: &str) -> Option<&str> {
         let paths = self.document["paths"].as_object().unwrap();
         let fits = |template: &&String| {
-            let (wanted, given): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
+            let wanted: Vec<&str> = template.split('/').collect();
+            let given: Vec<&str> = if self.ends_with_slashes(template) {
+                path.splitn(wanted.len(), '/').collect()
+            } else {
+                path.split('/').collect()
+            };
             wanted.len() == given.len()
                 && wanted.iter().zip(given).all(|(w, g)| *w == g || (w.starts_with('{') && !g.is_empty()))
         };
         paths.keys().filter(fits).min_by_key(|template| template.matches('{').count()).map(String::as_str)
+    }
+
+    /// Whether the last parameter of a template takes the rest of a path, which OpenAPI has no word for.
+    fn ends_with_slashes(&self, template: &str) -> bool {
+        let item = self.root("/paths").member(template).unwrap();
+        let mut parameters = item.value["parameters"].as_array().into_iter().flatten();
+        parameters.any(|value| self.resolved(At { value, pointer: String::new() }).value["x-holds-slashes"] == true)
+    }
+
+    /// What stands at a JSON Pointer.
+    pub fn at(&self, pointer: &str) -> &Value {
+        self.document.pointer(pointer).unwrap_or_else(|| panic!("openapi.yaml has no {pointer}"))
     }
 
     #[track_caller]

@@ -4,6 +4,7 @@
 use super::contract::CONTRACT;
 use super::{Answer, Ask};
 use canhbao::domain::RequestId;
+use canhbao::log::receipt::Receipt;
 use canhbao::log::{Act, Entry, SKEW_MS_MAX, entries_of};
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -15,6 +16,8 @@ use std::path::Path;
 
 /// What a 503 says that was given before anything was written.
 pub const OVERLOADED: [&str; 2] = ["The registry is overloaded.", "Too many requests at once."];
+/// As these, of a receipt that was asked for too early.
+pub const NOT_COVERED: &str = "No checkpoint covers the check yet.";
 
 /// One answer, as the log must know it.
 pub struct Sighting {
@@ -76,14 +79,17 @@ impl Sighting {
     fn act(&self) -> Act {
         match self.operation.as_str() {
             "POST /v1/checks" => Act::Check,
-            "GET /v1/checks/{}" => Act::CheckRead,
+            "GET /v1/checks/{}" | "GET /v1/checks/{}/receipt" => Act::CheckRead,
             "POST /v1/flags" => Act::FlagRaise,
             "GET /v1/flags" => Act::FlagList,
             "GET /v1/flags/{}" => Act::FlagRead,
             "POST /v1/flags/{}/approve" => Act::FlagApprove,
             "POST /v1/flags/{}/reject" => Act::FlagReject,
             "POST /v1/flags/{}/lift" => Act::FlagLift,
-            "GET /v1/log/entries" | "GET /v1/log/entries/{}/{}" | "POST /v1/log/search" => Act::LogRead,
+            "GET /v1/log/entries"
+            | "GET /v1/log/entries/{}/{}"
+            | "POST /v1/log/search"
+            | "GET /log/{}/tile/entries/{}" => Act::LogRead,
             "POST /v1/log/reports/subject" | "GET /v1/log/reports/flags/{}" => Act::LogReport,
             "POST /v1/parties" => Act::PartyCreate,
             "GET /v1/parties" | "GET /v1/parties/{}" => Act::PartyList,
@@ -222,6 +228,11 @@ impl Ledger {
             return assert_eq!(entry.answer_digest, None, "{told}: a digest of what was not sent yet");
         }
         assert_eq!(entry.answer_digest, Some(Sha256::digest(&seen.body).into()), "{told}: of another body");
+        match seen.operation.as_str() {
+            "GET /log/{}/tile/entries/{}" => return self.check_bundle(entry, &seen.body),
+            "GET /v1/checks/{}/receipt" => return self.check_receipt(entry, &seen.body),
+            _ => {}
+        }
         let body = seen.json();
         if let Some(id) = body.get("id").or(body.get("client_id")) {
             let resource = entry.resource.as_ref().map(ToString::to_string);
@@ -230,6 +241,22 @@ impl Ledger {
         if entry.act == Act::Check {
             check_answer(entry, &body);
         }
+    }
+
+    /// The entries that a reading's own entry names.
+    fn check_bundle(&self, reading: &Entry, bundle: &[u8]) {
+        let read = reading.reference.as_deref().and_then(|text| text.strip_prefix("entries=main/")?.split_once('-'));
+        let [first, end] = [read.unwrap().0, read.unwrap().1].map(|number| number.parse::<usize>().unwrap());
+        let given: Vec<Entry> = entries_of(bundle).map(|bytes| read_entry(bytes.expect("a torn bundle"))).collect();
+        assert_eq!(given, self.entries[first..end], "a bundle of other entries than were asked for");
+    }
+
+    /// The entry of the check that the reading's own entry names, where it stands.
+    fn check_receipt(&self, reading: &Entry, body: &[u8]) {
+        let receipt = Receipt::parse(std::str::from_utf8(body).unwrap()).unwrap();
+        let check = self.entry(receipt.index);
+        assert_eq!((check.act, &check.resource), (Act::Check, &reading.resource), "a receipt of another check");
+        assert_eq!(&read_entry(&receipt.extra), check, "a receipt of another entry");
     }
 
     fn check_batch(&self, seen: &Sighting, left: usize) {
@@ -254,7 +281,8 @@ impl Ledger {
 
 /// After a commit that failed nobody knows what the disk holds; who was refused before the queue has left nothing.
 fn may_have_left_an_entry(problem: &Value) -> bool {
-    problem["status"] == 503 && !OVERLOADED.contains(&problem["detail"].as_str().unwrap())
+    let detail = problem["detail"].as_str().unwrap();
+    problem["status"] == 503 && !OVERLOADED.contains(&detail) && detail != NOT_COVERED
 }
 
 fn check_answer(entry: &Entry, body: &Value) {
