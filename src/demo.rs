@@ -268,7 +268,7 @@ impl DemoFile {
         std::fs::rename(&new, &path).map_err(|error| failed(error.to_string()))
     }
 
-    /// Commands to copy: a token, a clear check, a flagged check.
+    /// Commands to copy: a token, a clear check, a flagged check, its receipt.
     pub fn commands(&self) -> String {
         let (url, ca) = (&self.base_url, self.ca_file.display());
         let (id, secret) = self
@@ -284,7 +284,9 @@ impl DemoFile {
         format!(
             "# a token\nTOKEN=$(curl -s --cacert '{ca}' -u '{id}:{secret}' -d grant_type=client_credentials \
              '{url}/oauth2/token' \\\n  | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n\
-             # a clear check\n{}\n# a flagged check\n{}\n",
+             # a clear check\n{}\n# a flagged check\nANSWER=$({})\necho \"$ANSWER\"\n\
+             # its receipt, within a second or two\nCHECK=$(echo \"$ANSWER\" | sed 's/.*\"id\":\"\\(check_[^\"]*\\)\".*/\\1/')\n\
+             curl -sf --retry 3 --cacert '{ca}' -H \"Authorization: Bearer $TOKEN\" \"{url}/v1/checks/$CHECK/receipt\"\n",
             check("9000000000000"),
             check("9000000000001")
         )

@@ -4,6 +4,8 @@
 
 mod support;
 
+use canhbao::log::note::VerifierKey;
+use canhbao::log::receipt::Receipt;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -102,16 +104,20 @@ async fn the_commands_that_a_demo_prints_work_as_they_are_printed() {
     let server = Server::start().await;
     let printed = server.process().stdout();
     let script = printed.split("demo.json:").next().unwrap();
-    assert_eq!(script.matches("\ncurl ").count(), 2, "{script}");
+    assert_eq!(script.matches("curl -s").count(), 4, "{script}");
     let ran = run(Command::new("bash").args([
         "-euo",
         "pipefail",
         "-c",
         &script.replace("\n# a flagged", "\necho\n# a flagged"),
     ]));
-    let answers: Vec<Value> = ran.done().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let verdicts: Vec<&Value> = answers.iter().map(|answer| &answer["verdict"]).collect();
+    let told = ran.done();
+    let [clear, warn, receipt] = told.splitn(3, '\n').collect::<Vec<_>>().try_into().unwrap();
+    let verdicts = [clear, warn].map(|answer| serde_json::from_str::<Value>(answer).unwrap()["verdict"].clone());
     assert_eq!(verdicts, ["clear", "warn"]);
+    let key = server.get("/.well-known/log-key").send().await.is(200).text();
+    let key = VerifierKey::parse(key.trim_end()).unwrap();
+    Receipt::parse(receipt).unwrap().verify(warn.as_bytes(), &[key]).unwrap();
     let file = printed.lines().find_map(|line| line.strip_prefix("demo.json: ")).unwrap();
     assert_eq!(mode(Path::new(file)), 0o600);
     server.finish().await;

@@ -156,6 +156,15 @@ fn compare_form(shown: &Value, given: &Value, at: &str) {
     assert_eq!(form(shown), form(given), "{at}");
 }
 
+/// A verification's report without what differs from run to run: numbers, and what is no word.
+fn form_of_report(text: &str) -> Vec<String> {
+    let line = |line: &str| match line.split_once(": ") {
+        Some((name @ ("root" | "key"), _)) => name.to_owned(),
+        Some(_) | None => line.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect(),
+    };
+    text.trim().lines().map(line).collect()
+}
+
 #[test]
 fn the_demo_answers_as_the_readme_shows() {
     let work = tempfile::tempdir().unwrap();
@@ -165,16 +174,24 @@ fn the_demo_answers_as_the_readme_shows() {
     let mut command = Command::new(BINARY);
     command.args(arguments.split(' ')).args(["--listen", "127.0.0.1:0"]).env("TMPDIR", work.path());
     let (server, told) = Server::start(&mut command);
-    assert!(told.contains("# a token\n") && told.contains("# a clear check\n") && told.contains("# a flagged check\n"));
+    for command in ["# a token\n", "# a clear check\n", "# a flagged check\n", "# its receipt"] {
+        assert!(told.contains(command), "{command}");
+    }
 
-    let steps = blocks_of("sh check");
-    let script: String = steps.iter().map(|step| format!("{step}\nprintf '\\036'\n")).collect();
-    let printed = successful(bash(&script).env("TMPDIR", work.path()).output().unwrap());
-    let shown = blocks_of("json");
+    let script: String = blocks_of("sh check").iter().map(|step| format!("{step}\nprintf '\\036'\n")).collect();
+    let kept = tempfile::tempdir().unwrap();
+    let mut command = bash(&script);
+    command.env("TMPDIR", work.path()).env("PATH", path_with_binary(kept.path())).current_dir(kept.path());
+    let printed = successful(command.output().unwrap());
+    let shown: Vec<Block> = blocks().into_iter().filter(|block| ["json", "text"].contains(&block.kind)).collect();
     let answers: Vec<&str> = printed.split('\u{1e}').filter(|answer| !answer.trim().is_empty()).collect();
     assert_eq!(answers.len(), shown.len(), "one answer is shown for each step");
     for (place, (shown, given)) in shown.iter().zip(answers).enumerate() {
-        let (shown, given) = (serde_json::from_str(shown).unwrap(), serde_json::from_str(given).unwrap());
+        if shown.kind == "text" {
+            assert_eq!(form_of_report(shown.text), form_of_report(given), "answer {place}");
+            continue;
+        }
+        let (shown, given) = (serde_json::from_str(shown.text).unwrap(), serde_json::from_str(given).unwrap());
         compare(&shown, &given, &format!("answer {place}"));
     }
     server.end();
@@ -189,12 +206,14 @@ fn what_the_demo_prints_can_be_run() {
     command.args(["demo", "--flags", "10", "--listen", "127.0.0.1:0"]).env("TMPDIR", work.path());
     let (server, told) = Server::start(&mut command);
     let (commands, _) = told.split_once("\ndemo.json: ").unwrap();
-    let answers = successful(bash(commands).output().unwrap());
-    let verdicts: Vec<Value> = serde_json::Deserializer::from_str(&answers)
+    let told = successful(bash(commands).output().unwrap());
+    let (answers, receipt) = told.split_once("c2sp.org/tlog-proof@v1\n").unwrap();
+    let verdicts: Vec<Value> = serde_json::Deserializer::from_str(answers)
         .into_iter::<Value>()
         .map(|answer| answer.unwrap()["verdict"].clone())
         .collect();
     assert_eq!(verdicts, ["clear", "warn"]);
+    assert!(receipt.contains("\n\ndemo.canhbao.example/main\n"), "{receipt}");
     server.end();
 }
 
@@ -233,7 +252,8 @@ fn the_commands_of_an_operator_work() {
 
 #[test]
 fn every_block_of_the_readme_is_known_here() {
-    let known = ["sh demo", "sh tests", "sh check", "json", "sh operate", "sh serve", "sh admin", "sh docker", "sh"];
+    let known =
+        ["sh demo", "sh tests", "sh check", "json", "text", "sh operate", "sh serve", "sh admin", "sh docker", "sh"];
     let unknown: Vec<&str> =
         blocks().iter().map(|block| block.kind).filter(|kind| !kind.is_empty() && !known.contains(kind)).collect();
     assert!(unknown.is_empty(), "no test runs {unknown:?}");
