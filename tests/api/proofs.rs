@@ -1,6 +1,7 @@
 //! What proves the log, as it is served: the key, checkpoints, tiles, bundles, consistency and receipts. What was kept of
 //! them over restarts and offline is in `proofs_kept`.
 
+use crate::support::contract::CONTRACT;
 use crate::support::{Answer, Server, eventually};
 use crate::{about, account};
 use base64::Engine;
@@ -9,7 +10,7 @@ use canhbao::clock::Stopwatch;
 use canhbao::log::merkle::{self, Edge, Hash, NoProof, TILE_WIDTH, Tiles};
 use canhbao::log::note::{Checkpoint, NoteError, VerifierKey};
 use canhbao::log::receipt::{Receipt, ReceiptFault};
-use canhbao::log::{entries_of, leaf_hash};
+use canhbao::log::{Act, entries_of, leaf_hash};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -141,6 +142,29 @@ async fn grow(server: &Server, checks: usize) -> Vec<Box<RawValue>> {
     let answer = server.post("/v1/checks/batch").by("bank").json(&batch).send().await.is(200);
     let body: Body = serde_json::from_slice(&answer.body).unwrap();
     body.results.into_iter().map(|result| result.answer).collect()
+}
+
+#[test]
+fn the_proofs_that_the_contract_shows_hold() {
+    let shown = |path: &str, media: &str, name: &str| {
+        let path = path.replace('/', "~1");
+        let content = format!("/paths/{path}/get/responses/200/content/{media}/examples/{name}/value");
+        CONTRACT.at(&content)
+    };
+    let text = |path: &str, name: &str| shown(path, "text~1plain", name).as_str().unwrap();
+    let key = VerifierKey::parse(text("/.well-known/log-key", "key").trim_end()).unwrap();
+    let note = text("/log/{node}/checkpoint", "last");
+    let receipt = Receipt::parse(text("/v1/checks/{id}/receipt", "last")).unwrap();
+    let (entry, checkpoint) = receipt.verify_entry(&[key]).unwrap();
+    assert_eq!((entry.act, receipt.index, receipt.checkpoint.as_str()), (Act::Check, checkpoint.size - 1, note));
+    let proved = shown("/v1/log/{node}/consistency", "application~1json", "one_more");
+    let proof = hashes(&proved["proof"]);
+    assert_eq!((&proved["to"], proof[0]), (&json!(checkpoint.size), receipt.proof[0]));
+    // The last entry stands alone on the right of both trees' common part.
+    assert_eq!(proof[1], leaf_hash(&receipt.extra));
+    let left = merkle::node_hash(&proof[2], &proof[0]);
+    let root = merkle::node_hash(&proof[3], &left);
+    assert!(merkle::verify_consistency(receipt.index, checkpoint.size, &proof, &root, &checkpoint.root));
 }
 
 #[tokio::test]
@@ -358,8 +382,12 @@ pub async fn consistency(server: &Server, from: u64, to: u64) -> Vec<Hash> {
     assert_eq!((answer.must("cache-control"), answer.header("log-entry")), ("no-store", None));
     let told = answer.json();
     assert_eq!((&told["from"], &told["to"]), (&json!(from), &json!(to)));
+    hashes(&told["proof"])
+}
+
+fn hashes(list: &Value) -> Vec<Hash> {
     let hash = |hash: &Value| STANDARD.decode(hash.as_str().unwrap()).unwrap().try_into().unwrap();
-    told["proof"].as_array().unwrap().iter().map(hash).collect()
+    list.as_array().unwrap().iter().map(hash).collect()
 }
 
 #[tokio::test]
