@@ -122,7 +122,7 @@ impl Tiles for Fetched {
 fn places(count: u64) -> Vec<(u64, u64)> {
     let width = u64::from(TILE_WIDTH);
     let mut places: Vec<(u64, u64)> = (0..count / width).map(|index| (index, width)).collect();
-    if count % width > 0 {
+    if !count.is_multiple_of(width) {
         places.push((count / width, count % width));
     }
     places
