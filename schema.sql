@@ -138,17 +138,41 @@ CREATE TABLE log_checkpoint (
     note        TEXT    NOT NULL  -- the signed note (C2SP tlog-checkpoint)
 ) STRICT;
 
+-- What was sealed into files (archives) and is no longer in log_batch. Archives follow on each other without a gap.
+CREATE TABLE log_archive (
+    place       INTEGER NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the first entry
+    size        INTEGER NOT NULL, -- number of entries; the next archive starts at place + size, where a checkpoint stands
+    at_max      INTEGER NOT NULL, -- latest time of an entry in the log up to the end of this archive
+    sealed_at   INTEGER NOT NULL, -- when the entries were dropped here
+    file_name   TEXT    NOT NULL, -- the name under which the file was made
+    digest      BLOB    NOT NULL  -- SHA-256 of the file
+) STRICT;
+
+-- Entries go only when they lie wholly in a recorded archive; of the tiles those of level 0 whose tile of level 1 does, but
+-- for the last one. What is not sealed is never deleted, and what stands higher in the tree stays for ever.
 CREATE TRIGGER log_batch_is_never_updated BEFORE UPDATE ON log_batch
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_batch_is_never_deleted BEFORE DELETE ON log_batch
+WHEN NOT EXISTS (SELECT 1 FROM log_archive WHERE place <= OLD.place AND place + size >= OLD.place + OLD.size)
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_tile_is_never_updated BEFORE UPDATE ON log_tile
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_tile_is_never_deleted BEFORE DELETE ON log_tile
+WHEN OLD.place % 256 <> 0 OR NOT EXISTS (
+    SELECT 1 FROM log_archive
+    WHERE place / 1099511627776 = OLD.place / 1099511627776 AND place + size > OLD.place - OLD.place % 65536 + 65536)
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_checkpoint_is_never_updated BEFORE UPDATE ON log_checkpoint
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_checkpoint_is_never_deleted BEFORE DELETE ON log_checkpoint
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_archive_follows_on_another BEFORE INSERT ON log_archive
+WHEN NOT EXISTS (SELECT 1 FROM log_checkpoint WHERE place = NEW.place + NEW.size)
+    OR (NEW.place % 1099511627776 <> 0 AND NOT EXISTS (SELECT 1 FROM log_archive WHERE place + size = NEW.place))
+BEGIN SELECT RAISE (ABORT, 'no archive that follows on another and ends under a checkpoint'); END;
+CREATE TRIGGER log_archive_is_never_updated BEFORE UPDATE ON log_archive
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_archive_is_never_deleted BEFORE DELETE ON log_archive
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER change_is_never_updated BEFORE UPDATE ON change
 BEGIN SELECT RAISE (ABORT, 'changes are append-only'); END;

@@ -1,12 +1,14 @@
-//! `log verify` and `receipt verify`: what somebody with a copy and a public key runs, offline. A copy is only ever read.
+//! `log verify`, `receipt verify` and `receipt make`: what somebody with a copy and a public key runs, offline. A copy is only
+//! ever read.
 
-use super::Failure;
+use super::{Failure, archive, backup};
 use crate::log::note::{NOTE_BYTES_MAX, VerifierKey};
 use crate::log::receipt::{RECEIPT_BYTES_MAX, Receipt};
-use crate::log::verify::{Database, Export, Kept, Report, Start, Verifier, VerifyError};
-use crate::server::DATABASE_FILE;
+use crate::log::verify::{Chain, Database, Export, Fault, Kept, Report, Seal, Start, Verifier, VerifyError};
+use crate::server::{self, DATABASE_FILE};
+use crate::store::Connection;
+use crate::store::archive::Archive;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Connection, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
@@ -26,12 +28,21 @@ pub enum LogCommand {
     /// Verify a log offline. Ends with 0 if it is sound, 1 if it was tampered with (the first bad index is named), 3 if
     /// it cannot be read.
     Verify(LogVerifyArgs),
+    /// Seal the entries before a date into a file that `log verify` accepts alone, then drop them from the database. The
+    /// server must be stopped: the data directory is locked meanwhile. The whole log is verified first.
+    Archive(archive::ArchiveArgs),
+    /// Make a new key for the log's checkpoints. The server must be stopped; its next start announces the key in the log, and
+    /// the key before vouches for it.
+    RotateKey(backup::RotateKeyArgs),
 }
 
 #[derive(Args)]
 pub struct LogVerifyArgs {
-    /// A copy of a data directory or of its database (with its -wal file, if it has one), or an export (NDJSON).
+    /// A copy of a data directory or of its database (with its -wal file, if it has one), an archive, or an export (NDJSON).
     path: PathBuf,
+    /// An archive of older entries of the same log. With all of them the log is verified from its first entry on.
+    #[arg(long = "archive", value_name = "FILE")]
+    archives: Vec<PathBuf>,
     /// A verifier key of the log, or a file with one a line.
     #[arg(long = "key", value_name = "VKEY|FILE", required = true)]
     keys: Vec<String>,
@@ -48,6 +59,20 @@ pub enum ReceiptCommand {
     /// Verify offline that a kept answer is what the log says was answered. Ends with 0 if so, 1 if not, 3 if a file
     /// cannot be read.
     Verify(ReceiptVerifyArgs),
+    /// Print the receipt of an entry in an archive.
+    Make(ReceiptMakeArgs),
+}
+
+#[derive(Args)]
+pub struct ReceiptMakeArgs {
+    #[arg(long, value_name = "FILE")]
+    archive: PathBuf,
+    /// The id of a check.
+    #[arg(long, value_name = "ID", required_unless_present = "entry")]
+    check: Option<String>,
+    /// The index of an entry.
+    #[arg(long, value_name = "N", conflicts_with = "check")]
+    entry: Option<u64>,
 }
 
 #[derive(Args)]
@@ -62,71 +87,131 @@ pub struct ReceiptVerifyArgs {
     keys: Vec<String>,
 }
 
-pub fn log(command: &LogCommand) -> Result<(), Failure> {
+pub async fn log(command: &LogCommand) -> Result<(), Failure> {
     match command {
         LogCommand::Verify(args) => verify_log(args),
+        LogCommand::Archive(args) => archive::archive(args).await,
+        LogCommand::RotateKey(args) => backup::rotate_key(args),
     }
 }
 
 pub fn receipt(command: &ReceiptCommand) -> Result<(), Failure> {
     match command {
         ReceiptCommand::Verify(args) => verify_receipt(args),
+        ReceiptCommand::Make(args) => archive::make_receipt(&args.archive, args.check.as_deref(), args.entry),
     }
 }
 
 fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
     let keys = read_keys(&args.keys)?;
-    let mut kept = Kept::default();
-    for path in &args.checkpoints {
-        kept.checkpoints.push(read_text(path, NOTE_BYTES_MAX)?);
-    }
+    let mut kept = read_kept(&args.checkpoints)?;
     for path in &args.receipts {
         let receipt = Receipt::parse(&read_text(path, RECEIPT_BYTES_MAX)?).map_err(|fault| unreadable(path, &fault))?;
         kept.receipts.push(receipt);
     }
-    let origin = keys.first().map(|key| key.name().to_owned()).unwrap_or_default();
-    let verifier = Verifier::new(Start::default(), &keys, kept);
-    let verifier = verifier.ok_or_else(|| {
-        Failure::Usage("keys of several logs were given, or something as a checkpoint that is none".to_owned())
-    })?;
-    let node = origin.rsplit('/').next().unwrap_or_default();
     let path = if args.path.is_dir() { args.path.join(DATABASE_FILE) } else { args.path.clone() };
     let start = read_start(&path, DATABASE_START.len())?;
     let report = if start == DATABASE_START {
-        verify_database(&path, node, verifier)?
-    } else if start.starts_with(EXPORT_START) {
-        verify_export(&path, node, verifier)?
+        verify_database(&path, &args.archives, &keys, kept)?
+    } else if start.starts_with(EXPORT_START) && args.archives.is_empty() {
+        verify_export(&path, &keys, kept)?
     } else {
         return Err(unreadable(&path, &"neither a database nor an export"));
     };
-    print(&origin, &report);
+    print(origin(&keys), &report);
     Ok(())
 }
 
-fn verify_database(path: &Path, node: &str, verifier: Verifier) -> Result<Report, Failure> {
-    let store = SqliteStore::open_copy(path).map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
-    let (mut verifier, mut report) = (Some(verifier), None);
-    let verify = |connection: &mut dyn Connection, verifier: Verifier| {
-        let mut source = Database::open(connection, node)?;
-        let bar = progress_bar(source.length()?, "{human_pos} of {human_len} entries");
-        let verified = verifier.run(&mut source, &mut |size| bar.set_position(size));
-        bar.finish_and_clear();
-        verified
-    };
-    let read = store.read(&mut |connection| {
-        report = verifier.take().map(|verifier| verify(connection, verifier));
-        Ok(())
-    });
-    read.map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
-    report.ok_or_else(|| unreadable(path, &"no reader ran"))?.map_err(|error| failed(path, error))
+pub fn read_kept(checkpoints: &[PathBuf]) -> Result<Kept, Failure> {
+    let mut kept = Kept::default();
+    for path in checkpoints {
+        kept.checkpoints.push(read_text(path, NOTE_BYTES_MAX)?);
+    }
+    Ok(kept)
 }
 
-fn verify_export(path: &Path, node: &str, verifier: Verifier) -> Result<Report, Failure> {
+fn origin(keys: &[VerifierKey]) -> &str {
+    keys.first().map(VerifierKey::name).unwrap_or_default()
+}
+
+fn node(keys: &[VerifierKey]) -> &str {
+    origin(keys).rsplit('/').next().unwrap_or_default()
+}
+
+fn verifier(start: Start, keys: &[VerifierKey], kept: Kept) -> Result<Verifier, Failure> {
+    Verifier::new(start, keys, kept).ok_or_else(|| {
+        Failure::Usage("keys of several logs were given, or something as a checkpoint that is none".to_owned())
+    })
+}
+
+/// The log in a database, or in an archive, together with the archives of what is no longer in it.
+pub fn verify_database(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
+    let of_store = |path: &Path, error| failed(path, VerifyError::of_store(error, 0));
+    let store = SqliteStore::open_copy(path).map_err(|error| of_store(path, error))?;
+    let mut connection = store.reader().map_err(|error| of_store(path, error))?;
+    let mut source = Database::open(connection.as_mut(), node(keys)).map_err(|error| failed(path, error))?;
+    let mut start = source.start().map_err(|error| failed(path, error))?;
+    let is_archive = store.is_archive().map_err(|error| of_store(path, error))?;
+    if is_archive {
+        // The log says so after the archive's end.
+        start.seals.clear();
+    }
+    let length = source.length().map_err(|error| failed(path, error))?;
+    let bar = progress_bar(length, "{human_pos} of {human_len} entries");
+    let mut progress = |size| bar.set_position(size);
+    let report = if archives.is_empty() {
+        verifier(start, keys, kept)?.run(&mut source, &mut progress)
+    } else {
+        let named = source.archives().map_err(|error| failed(path, error))?;
+        let seals = if is_archive { Vec::new() } else { named.iter().map(Seal::of).collect() };
+        let verifier = verifier(Start { seals, ..Start::default() }, keys, kept)?;
+        let mut connections = open_archives(archives, &named)?;
+        let mut parts = Vec::new();
+        for (path, connection) in &mut connections {
+            parts.push(Database::open(connection.as_mut(), node(keys)).map_err(|error| failed(path, error))?);
+        }
+        verifier.run(&mut Chain::new(parts, source), &mut progress)
+    };
+    bar.finish_and_clear();
+    report.map_err(|error| failed(path, error))
+}
+
+type Opened = Vec<(PathBuf, Box<dyn Connection + Send>)>;
+
+/// The given archives in the order of the log. They must be all that the database names, each the very file that was sealed.
+fn open_archives(given: &[PathBuf], named: &[Archive]) -> Result<Opened, Failure> {
+    let (mut unknown, mut opened) = (Vec::new(), Vec::new());
+    for path in given {
+        unknown.push((path, server::digest(path).map_err(|error| Failure::Unreadable(error.to_string()))?));
+    }
+    for archive in named {
+        let Some(place) = unknown.iter().position(|(_, digest)| *digest == archive.digest) else {
+            if given.len() < named.len() {
+                let (first, last) = (archive.first_index, archive.end());
+                return Err(Failure::Usage(format!("the archive of entries {first} to before {last} was not given")));
+            }
+            return Err(Failure::Tampered(format!("tampered with: entry {}: {}", archive.first_index, Fault::Archive)));
+        };
+        let (path, _) = unknown.swap_remove(place);
+        let store = SqliteStore::open_copy(path).and_then(|store| store.reader());
+        opened.push((
+            path.clone(),
+            store.map_err(|error| failed(path, VerifyError::of_store(error, archive.first_index)))?,
+        ));
+    }
+    match unknown.first() {
+        None => Ok(opened),
+        Some((path, _)) => Err(Failure::Usage(format!("{}: no archive that the log names", path.display()))),
+    }
+}
+
+fn verify_export(path: &Path, keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
+    let verifier = verifier(Start::default(), keys, kept)?;
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
     let bar = progress_bar(metadata.len(), "{bytes} of {total_bytes}");
     let lines = BufReader::with_capacity(READ_BYTES_AT_ONCE, bar.wrap_read(file));
-    let verified = verifier.run(&mut Export::new(lines, node), &mut |_| {});
+    let verified = verifier.run(&mut Export::new(lines, node(keys)), &mut |_| {});
     bar.finish_and_clear();
     verified.map_err(|error| failed(path, error))
 }
@@ -139,15 +224,18 @@ fn failed(path: &Path, error: VerifyError) -> Failure {
 }
 
 /// Drawn on a terminal only.
-fn progress_bar(length: u64, figures: &str) -> ProgressBar {
+pub fn progress_bar(length: u64, figures: &str) -> ProgressBar {
     let template = format!("{{wide_bar}} {{percent}}% {figures}, {{eta}} left");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
 }
 
-fn print(origin: &str, report: &Report) {
+pub fn print(origin: &str, report: &Report) {
     println!("sound: {origin}");
     println!("entries: {} to before {}", report.start, report.size);
+    if report.start > 0 {
+        println!("entries before {} are in archives, which were not looked at", report.start);
+    }
     if let (Some(earliest), Some(latest)) = (report.earliest, report.latest) {
         println!("made: {earliest} to {latest}");
     }
@@ -210,6 +298,6 @@ fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
     String::from_utf8(read(path, bytes_max)?).map_err(|_| unreadable(path, &"not UTF-8"))
 }
 
-fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+pub fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::Unreadable(format!("{}: {why}", path.display()))
 }

@@ -2,7 +2,9 @@
 //! tampered with), 2 wrong usage, 3 nothing to verify could be read, 70 a commit failed.
 
 mod admin;
+mod archive;
 mod audit;
+mod backup;
 mod run;
 
 use crate::domain::party::Role;
@@ -38,12 +40,16 @@ enum Command {
     /// Create, list, rotate, disable and enable clients.
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Verify a log.
+    /// Verify a log, archive its old entries, change its key.
     #[command(subcommand)]
     Log(audit::LogCommand),
-    /// Verify a receipt of a check.
+    /// Verify a receipt of a check, or make one from an archive.
     #[command(subcommand)]
     Receipt(audit::ReceiptCommand),
+    /// Copy a registry, also while it is served, and verify the copy.
+    Backup(backup::BackupArgs),
+    /// Make a data directory from a backup.
+    Restore(backup::RestoreArgs),
     /// Get an access token, for a script.
     Token(TokenArgs),
     /// Ask whether a server is ready; for a container's health check.
@@ -241,8 +247,10 @@ pub fn run() -> ExitCode {
             Command::Demo(args) => run::demo(&args).await,
             Command::Party(command) => admin::party(command).await,
             Command::Client(command) => admin::client(command).await,
-            Command::Log(command) => audit::log(&command),
+            Command::Log(command) => audit::log(&command).await,
             Command::Receipt(command) => audit::receipt(&command),
+            Command::Backup(args) => backup::backup(&args),
+            Command::Restore(args) => backup::restore(&args),
             Command::Token(args) => admin::token(&args).await,
             Command::Health(args) => admin::health(&args).await,
         }

@@ -204,7 +204,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::Said(format!("{}: {error}", path.display())))
 }
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     SystemClock::new(Timestamp::EPOCH).now()
 }
 

@@ -200,6 +200,10 @@ impl From<Error> for Problem {
             Error::Invalid(violations) => Self::violations(Slug::InvalidRequest, violations),
             Error::InvalidSubject(violations) => Self::violations(Slug::InvalidSubject, violations),
             Error::InvalidTransition(detail) => Self::new(Slug::InvalidTransition, detail),
+            Error::Archived(first) => Self::new(
+                Slug::NotFound,
+                format!("The log is archived before entry {first}; what stands there is in its archives."),
+            ),
             Error::NotFound => Self::new(Slug::NotFound, "It does not exist, or it is not yours."),
             Error::Forbidden(detail) => Self::new(Slug::InsufficientScope, detail),
             Error::Conflict(detail) => Self::new(Slug::Conflict, detail),

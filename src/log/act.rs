@@ -25,11 +25,12 @@ pub enum Act {
     LogKey,
     LogRead,
     LogReport,
+    LogArchive,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -53,6 +54,7 @@ impl Act {
         Self::LogKey,
         Self::LogRead,
         Self::LogReport,
+        Self::LogArchive,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -80,6 +82,7 @@ impl Act {
             Self::LogKey => "log.key",
             Self::LogRead => "log.read",
             Self::LogReport => "log.report",
+            Self::LogArchive => "log.archive",
         }
     }
 

@@ -45,7 +45,8 @@ pub(super) fn first_candidate(
     log: LogNumber,
     at: Timestamp,
 ) -> Result<u64, StoreError> {
-    let (mut low, (mut high, _)) = (0, store::log::end(connection, log)?);
+    let mut low = store::log::first_index(connection, log)?;
+    let (mut high, _) = store::log::end(connection, log)?;
     while low < high {
         let middle = low + (high - low) / 2;
         let Some(batch) = store::log::batch_at(connection, log, middle)? else { break };

@@ -138,7 +138,7 @@ fn width_at(level: u32, size: u64) -> u16 {
 }
 
 /// The root over hashes whose number is a power of two.
-fn perfect_root(hashes: &[Hash]) -> Hash {
+pub(super) fn perfect_root(hashes: &[Hash]) -> Hash {
     let mut row = hashes.to_vec();
     while row.len() > 1 {
         let (pairs, _) = row.as_chunks::<2>();

@@ -2,6 +2,7 @@
 //! with it, are on stable storage.
 
 mod act;
+pub mod archive;
 mod desk;
 mod door;
 mod entry;

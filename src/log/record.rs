@@ -4,6 +4,7 @@
 use super::merkle::Hash;
 use super::{Entry, EntryTooLarge, leaf_hash};
 use crate::domain::{Change, KeptAnswer, Timestamp};
+use crate::store::archive::Archive;
 
 /// One audited act, on its way into the log.
 pub struct Record(pub(super) Kind);
@@ -13,6 +14,13 @@ pub(super) enum Kind {
     Reading { bundle: Vec<u8>, leaf: Hash, at: Timestamp },
     /// The writer numbers the change and completes the entry.
     Changing(Box<Changing>),
+    /// A part of the log has been sealed into a file, and goes.
+    Sealing(Box<Sealing>),
+}
+
+pub(super) struct Sealing {
+    pub(super) entry: Entry,
+    pub(super) archive: Archive,
 }
 
 pub(super) struct Changing {
@@ -34,10 +42,16 @@ impl Record {
         Self(Kind::Changing(Box::new(Changing { entry, change, keep })))
     }
 
+    /// The entry must be `archive`'s, and the file finished.
+    pub(super) fn sealing(entry: Entry, archive: Archive) -> Self {
+        Self(Kind::Sealing(Box::new(Sealing { entry, archive })))
+    }
+
     pub(super) fn at(&self) -> Timestamp {
         match &self.0 {
             Kind::Reading { at, .. } => *at,
             Kind::Changing(changing) => changing.entry.at,
+            Kind::Sealing(sealing) => sealing.entry.at,
         }
     }
 }

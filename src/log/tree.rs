@@ -151,16 +151,30 @@ fn keep_tile(connection: &mut dyn Connection, log: LogNumber, tile: FullTile) ->
 }
 
 /// How many entries lie below one hash of a level: 256^level. No log has as many as the last of these.
-fn entries_below(level: u8) -> u64 {
+pub(super) fn entries_below(level: u8) -> u64 {
     u64::from(TILE_WIDTH).saturating_pow(level.into())
 }
 
-/// The edge of the stored tree: from the roots of its last full tiles, and from the entries after them. In a database whose
+/// The edge of the stored tree, of a log or of an archive: from the roots of its last full tiles, and from the entries after them. In a database whose
 /// entries are older than its tiles, these are made here.
-fn restore(connection: &mut dyn Connection, log: LogNumber) -> Result<Edge, StoreError> {
+pub(super) fn restore(connection: &mut dyn Connection, log: LogNumber) -> Result<Edge, StoreError> {
     let tile = u64::from(TILE_WIDTH);
     let base = store::tree::last_tile(connection, log)?.map_or(0, |first_index| first_index + tile);
-    let mut partials = vec![Vec::new()];
+    let mut edge = edge_at(connection, log, base, Vec::new())?;
+    while extend(connection, log, &mut edge)? {}
+    Ok(edge)
+}
+
+/// The edge of the first entries of the stored tree: `base`, a multiple of a tile's width, and the leaves after it.
+pub(super) fn edge_at(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    base: u64,
+    leaves: Vec<Hash>,
+) -> Result<Edge, StoreError> {
+    let tile = u64::from(TILE_WIDTH);
+    let size = base + u64::try_from(leaves.len()).unwrap_or_default();
+    let mut partials = vec![leaves];
     for level in 1..8 {
         let (whole, below) = (base / entries_below(level), entries_below(level));
         let mut partial = Vec::new();
@@ -170,9 +184,7 @@ fn restore(connection: &mut dyn Connection, log: LogNumber) -> Result<Edge, Stor
         }
         partials.push(partial);
     }
-    let mut edge = Edge::restore(base, partials).ok_or(StoreError::Corrupt("tiles that are no tree"))?;
-    while extend(connection, log, &mut edge)? {}
-    Ok(edge)
+    Edge::restore(size, partials).ok_or(StoreError::Corrupt("tiles that are no tree"))
 }
 
 /// Appends the entries of some more batches; false at the end.

@@ -208,6 +208,8 @@ impl Writer {
         };
         let mut changes = Vec::new();
         let mut results = Vec::with_capacity(records.len());
+        // What is dropped must be vouched for by the time it is gone.
+        let seals = records.iter().any(|record| matches!(record.0, Kind::Sealing(_)));
         for record in records {
             let at = record.at();
             let written = self.write_record(record, &mut batch, &mut changes)?;
@@ -225,7 +227,7 @@ impl Writer {
         }
         store::log::append(self.connection.as_mut(), self.log, &batch)?;
         self.tree.keep(self.connection.as_mut())?;
-        let is_due = self.tree.due_in().is_some_and(|wait| wait.is_zero());
+        let is_due = seals || self.tree.due_in().is_some_and(|wait| wait.is_zero());
         let head = is_due.then(|| self.tree.sign(self.connection.as_mut(), self.clock.now())).transpose()?;
         self.connection.commit()?;
         head.into_iter().for_each(|head| self.head.store(Arc::new(head)));
@@ -258,6 +260,14 @@ impl Writer {
                     Err(_) => self.connection.undo_part()?,
                 }
                 Ok(written.map(|leaf| (position, leaf)))
+            }
+            Kind::Sealing(sealing) => {
+                let start = batch.entries.len();
+                if sealing.entry.encode(&mut batch.entries).is_err() {
+                    return Ok(Err(AppendError::TooLarge));
+                }
+                store::archive::seal(self.connection.as_mut(), self.log, &sealing.archive)?;
+                Ok(Ok((position, leaf_hash(batch.entries.get(start + 2..).unwrap_or_default()))))
             }
         }
     }
@@ -321,10 +331,15 @@ fn first_head(
 
 /// The entry with which a log says what key its checkpoints are signed with from here on.
 fn announcement(at: Timestamp, key: &VerifierKey) -> Result<Entry, StoreError> {
+    own_entry(Act::LogKey, at, key.to_string())
+}
+
+/// An entry of what a node does by itself.
+pub(super) fn own_entry(act: Act, at: Timestamp, reference: String) -> Result<Entry, StoreError> {
     let random = entropy::bytes16().map_err(|error| StoreError::Engine(error.to_string()))?;
     let ids = PartyId::parse("registry").zip(ClientId::parse("node"));
     let (party, client) = ids.ok_or(StoreError::Corrupt("an id that is none"))?;
-    let mut entry = Entry::new(Act::LogKey, at, RequestId::mint(at, random), party, client);
-    entry.reference = Some(key.to_string());
+    let mut entry = Entry::new(act, at, RequestId::mint(at, random), party, client);
+    entry.reference = Some(reference);
     Ok(entry)
 }

@@ -68,6 +68,7 @@ impl Registry {
         let after = index.checked_sub(1);
         let mut entry = self.entry(Act::LogRead, call);
         entry.reference = Some(format!("entry={node}/{index}"));
+        self.is_kept(&node, index)?;
         let asked = LogPage { filter: LogFilter::default(), node: Some(node), after, limit: 1 };
         let page = self.find_page(asked).await?;
         let found = page.entries.first().filter(|(found, _, _)| *found == index);

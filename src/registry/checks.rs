@@ -92,7 +92,10 @@ impl Registry {
                 })
             })
             .await?;
-        found.filter(|(_, entry)| entry.party == call.actor.party).ok_or(Error::NotFound)
+        let archived = self.archived.as_ref().filter(|archive| id.minted_at() <= archive.at_max);
+        let absent =
+            archived.filter(|_| found.is_none()).map_or(Error::NotFound, |archive| Error::Archived(archive.end()));
+        found.filter(|(_, entry)| entry.party == call.actor.party).ok_or(absent)
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Error {
     /// The thing exists and does not allow the move: 422.
     InvalidTransition(String),
     NotFound,
+    /// It may have been there: entries before this one are no longer in the database.
+    Archived(u64),
     /// The caller may do such things, but not this one: 403.
     Forbidden(&'static str),
     Conflict(&'static str),

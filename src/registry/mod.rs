@@ -31,7 +31,8 @@ use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHas
 use crate::entropy;
 use crate::index::Index;
 use crate::log::{Act, End, Entry, Limits, Log, Opening, Publish, Record, SearchIndex, Signers};
-use crate::store::{Connection, Store, StoreError};
+use crate::store::archive::Archive;
+use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct Registry {
     directory: ArcSwap<Directory>,
     refusals: refusals::Refusals,
     node: &'static str,
+    /// The last archive of the own log; none is made while the registry is open.
+    archived: Option<Archive>,
 }
 
 impl Registry {
@@ -95,6 +98,8 @@ impl Registry {
         let node: &'static str = Box::leak(settings.node.clone().into_boxed_str());
         let opening = Opening { node, signers, clock: Arc::clone(&clock), limits: settings.log };
         let log = Log::start(store.as_ref(), opening, Box::new(publisher))?;
+        let number = log.number();
+        let archived = store.find(|connection| store::archive::all(connection, number))?.pop();
         let search = SearchIndex::start(Arc::clone(&store), node)?;
         Ok(Self {
             store,
@@ -108,6 +113,7 @@ impl Registry {
             directory: ArcSwap::from_pointee(directory),
             refusals: refusals::Refusals::default(),
             node,
+            archived,
         })
     }
 

@@ -6,6 +6,7 @@ use crate::domain::CheckId;
 use crate::log::merkle::{self, Hash, TILE_WIDTH, Tiles};
 use crate::log::receipt::Receipt;
 use crate::log::{self, Act, Entry, Head, Resource, StoredTiles, entries_of, leaf_hash};
+use crate::store::archive::tiles_begin;
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
 use base64::Engine;
@@ -47,6 +48,9 @@ impl Registry {
         let below = u64::from(TILE_WIDTH).checked_pow(level.into()).ok_or(Error::NotFound)?;
         let end = place.index.checked_mul(TILE_WIDTH.into()).and_then(|first| first.checked_add(place.width.into()));
         end.filter(|end| *end <= head.edge.size() / below).ok_or(Error::NotFound)?;
+        if level == 0 {
+            self.has_leaves(node, place.index.saturating_mul(TILE_WIDTH.into()))?;
+        }
         let number = self.log.number();
         let hashes =
             self.read(move |connection| tiles(connection, number, &head).tile(level, place.index, place.width)).await?;
@@ -59,6 +63,7 @@ impl Registry {
         let first = place.index.checked_mul(TILE_WIDTH.into()).ok_or(Error::NotFound)?;
         let end = first.checked_add(place.width.into()).filter(|end| *end <= head.edge.size());
         let (number, end) = (self.log.number(), end.ok_or(Error::NotFound)?);
+        self.is_kept(node, first)?;
         let bundle = self.read(move |connection| bundle(connection, number, first, end)).await?;
         let mut entry = self.entry(Act::LogRead, call);
         entry.reference = Some(format!("entries={node}/{first}-{end}"));
@@ -70,6 +75,9 @@ impl Registry {
         let head = self.head_of(node)?;
         if to > head.edge.size() {
             return Err(Error::NotFound);
+        }
+        for size in [from, to].into_iter().filter(|size| size % u64::from(TILE_WIDTH) > 0) {
+            self.has_leaves(node, size)?;
         }
         let number = self.log.number();
         let proof = self
@@ -96,6 +104,20 @@ impl Registry {
         let mut read = self.entry(Act::CheckRead, call);
         read.resource = Some(Resource::Check(id));
         self.answer_reading(read, receipt.to_string().into_bytes()).await
+    }
+
+    /// Whether the entry is in the database, or in an archive.
+    pub(super) fn is_kept(&self, node: &str, index: u64) -> Result<(), Error> {
+        match &self.archived {
+            Some(archive) if node == self.node && index < archive.end() => Err(Error::Archived(archive.end())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the tile with the entry's leaf hash is in the database. Those around the end of the archives are.
+    fn has_leaves(&self, node: &str, index: u64) -> Result<(), Error> {
+        let is_kept = self.archived.as_ref().is_none_or(|archive| index >= tiles_begin(archive.end()));
+        if is_kept { Ok(()) } else { self.is_kept(node, index) }
     }
 
     fn head_of(&self, node: &str) -> Result<Arc<Head>, Error> {

@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
-const UNFINISHED_FILE: &str = "unfinished";
+pub(super) const UNFINISHED_FILE: &str = "unfinished";
 const TLS_DIRECTORY: &str = "tls";
-const KEYS_DIRECTORY: &str = "keys";
+pub(super) const KEYS_DIRECTORY: &str = "keys";
 pub const LOG_KEY_FILE: &str = "log-signing.pem";
 pub const PREVIOUS_LOG_KEY_FILE: &str = "log-signing.previous.pem";
 const PEPPER_FILE: &str = "pepper.hex";
@@ -39,6 +39,10 @@ pub enum HomeError {
     Taken(PathBuf),
     #[error("{} has no registry: make one with `canhbao init {}`", .0.display(), .0.display())]
     Missing(PathBuf),
+    #[error("{} is not empty, and nothing is ever overwritten", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("{0}")]
+    Refused(&'static str),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -193,10 +197,10 @@ impl Home {
     }
 }
 
-fn make_private_directory(path: &Path) -> Result<(), HomeError> {
+pub(super) fn make_private_directory(path: &Path) -> Result<(), HomeError> {
     fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(|error| failed(path, &error))
 }
 
-fn failed(path: &Path, error: &dyn std::fmt::Display) -> HomeError {
+pub(super) fn failed(path: &Path, error: &dyn std::fmt::Display) -> HomeError {
     HomeError::Path { path: path.to_owned(), reason: error.to_string() }
 }

@@ -1,12 +1,16 @@
 //! The running server: limits, signals, the order of starting and of ending. It exits well only when every accepted
 //! record is committed, and never after a failed commit.
 
+mod files;
 mod home;
+mod keeping;
 mod log_key;
 mod observe;
 mod tls;
 
+pub use files::{digest, parent, rename, sync};
 pub use home::{DATABASE_FILE, Home, HomeError};
+pub use keeping::{Copy, OpenLog, log_keys};
 pub use log_key::LogKey;
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};

@@ -22,6 +22,10 @@ pub struct LogBatch {
 pub struct LogNumber(u64);
 
 impl LogNumber {
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn place(self, index: u64) -> Result<Value<'static>, StoreError> {
         if index >= LOG_PLACES {
             return Err(StoreError::Corrupt("a log of more than 2^40 entries"));
@@ -100,6 +104,20 @@ pub fn batch_at(connection: &mut dyn Connection, log: LogNumber, index: u64) -> 
         },
     )?;
     Ok(found)
+}
+
+/// The first entry that is still in the database; 0 if none is.
+pub fn first_index(connection: &mut dyn Connection, log: LogNumber) -> Result<u64, StoreError> {
+    let mut first = 0;
+    connection.query(
+        "SELECT place FROM log_batch WHERE place >= $1 AND place <= $2 ORDER BY place LIMIT 1",
+        &[log.place(0)?, log.last_place()?],
+        &mut |row| {
+            first = log.index(row.count(0)?)?;
+            Ok(())
+        },
+    )?;
+    Ok(first)
 }
 
 /// Where a log goes on: the number of its entries, and the latest time in it.

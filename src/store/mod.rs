@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod answers;
+pub mod archive;
 pub mod changes;
 pub mod flags;
 pub mod log;

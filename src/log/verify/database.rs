@@ -1,7 +1,10 @@
 //! A database as a source: the log of one node, read through the store's statements on a connection that only reads.
 
-use super::{Fault, Source, StoredTile, VerifyError};
-use crate::log::merkle::{SIZE_MAX, TILE_WIDTH};
+use super::{Fault, Seal, Source, Start, StoredTile, VerifyError};
+use crate::log::archive::sealed;
+use crate::log::merkle::{Hash, SIZE_MAX, TILE_WIDTH};
+use crate::log::tree::edge_at;
+use crate::store::archive::{Archive, tiles_begin};
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, StoreError};
 use std::collections::VecDeque;
@@ -26,6 +29,30 @@ impl<'a> Database<'a> {
         Ok(Self { connection, log, ahead: VecDeque::new(), next: 0 })
     }
 
+    /// The archives that the database names, oldest first.
+    pub fn archives(&mut self) -> Result<Vec<Archive>, VerifyError> {
+        store::archive::all(self.connection, self.log).map_err(|error| self.failed(error))
+    }
+
+    /// Where this database begins, as it says itself: at the log's first entry, or where the last of its archives ends.
+    pub fn start(&mut self) -> Result<Start, VerifyError> {
+        let Some(last) = self.archives()?.pop() else { return Ok(Start::default()) };
+        let (log, size, width) = (self.log, last.end(), u64::from(TILE_WIDTH));
+        let (base, partial) = (size - size % width, usize::try_from(size % width).unwrap_or_default());
+        let mut leaves: Vec<Hash> = Vec::new();
+        if partial > 0 {
+            let tile = store::tree::tile(self.connection, log, base, 0).map_err(|error| self.failed(error))?;
+            let hashes = tile.map(|row| row.hashes).unwrap_or_default();
+            let (hashes, _) = hashes.as_chunks::<32>();
+            let found =
+                hashes.get(..partial).ok_or_else(|| Fault::TileMissing { level: 0, index: base / width }.at(base))?;
+            leaves.extend_from_slice(found);
+        }
+        let edge = edge_at(self.connection, log, base, leaves).map_err(|error| self.failed(error))?;
+        let seals = vec![Seal::of(&last)];
+        Ok(Start { edge, latest: last.at_max, tiles_begin: Some(tiles_begin(size)), seals })
+    }
+
     /// How many entries the log claims to have, to tell how long a verification will take.
     pub fn length(&mut self) -> Result<u64, VerifyError> {
         let end = store::log::end(self.connection, self.log);
@@ -34,6 +61,13 @@ impl<'a> Database<'a> {
 
     fn failed(&self, error: StoreError) -> VerifyError {
         VerifyError::of_store(error, self.next)
+    }
+}
+
+impl Seal {
+    /// What the log must say of an archive.
+    pub fn of(archive: &Archive) -> Self {
+        Self { first_index: archive.first_index, end: archive.end(), reference: sealed(archive), found: None }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Offline verification of a log: every entry, batch, tile and checkpoint, in order and in constant memory. Nothing that a
 //! source says is believed; what is trusted are the keys and the checkpoints given from outside.
 
+mod before;
+mod chain;
 mod database;
 mod export;
 mod report;
 mod trust;
 
+pub use chain::Chain;
 pub use database::Database;
 pub use export::Export;
 pub use report::{Fault, Finding, Report, VerifyError};
@@ -60,6 +63,20 @@ pub struct Start {
     pub edge: Edge,
     /// Latest time of an entry up to there.
     pub latest: Timestamp,
+    /// `edge` is what the source itself says: it keeps the tiles of level 0 from the one that begins here, and all higher ones.
+    pub tiles_begin: Option<u64>,
+    /// Entries under a checkpoint must say this.
+    pub seals: Vec<Seal>,
+}
+
+/// That entries are missing because they were sealed into an archive.
+pub struct Seal {
+    pub first_index: u64,
+    pub end: u64,
+    /// What the log says of the archive.
+    pub reference: String,
+    /// Where it says so.
+    pub(super) found: Option<u64>,
 }
 
 pub struct Verifier {
@@ -75,6 +92,8 @@ pub struct Verifier {
     /// By index.
     receipts: VecDeque<Receipt>,
     met: Vec<Receipt>,
+    tiles_begin: Option<u64>,
+    seals: Vec<Seal>,
     report: Report,
 }
 
@@ -99,6 +118,8 @@ impl Verifier {
             kept: notes.into(),
             receipts: receipts.into(),
             met: Vec::new(),
+            tiles_begin: start.tiles_begin,
+            seals: start.seals,
             report: Report::new(start_size),
         })
     }
@@ -107,6 +128,9 @@ impl Verifier {
     pub fn run<S: Source>(mut self, source: &mut S, progress: &mut dyn FnMut(u64)) -> Result<Report, VerifyError> {
         let mut stored = Stored { ahead: VecDeque::new(), next: self.edge.size() };
         self.checkpoints(source, &mut stored)?;
+        if self.tiles_begin.is_some() {
+            self.before(source)?;
+        }
         while let Some(batch) = source.next_batch()? {
             self.batch(source, &mut stored, &batch)?;
             progress(self.edge.size());
@@ -146,6 +170,11 @@ impl Verifier {
         if entry.act == Act::LogKey {
             let key = entry.reference.as_deref().unwrap_or_default();
             self.trust.announce(key, index == 0).map_err(|fault| fault.at(index))?;
+        }
+        if entry.act == Act::LogArchive {
+            let reference = entry.reference.as_deref().unwrap_or_default();
+            let seal = self.seals.iter_mut().find(|seal| seal.reference == reference);
+            seal.into_iter().for_each(|seal| seal.found = Some(index));
         }
         while self.receipts.front().is_some_and(|receipt| receipt.index <= index) {
             let Some(receipt) = self.receipts.pop_front() else { break };
@@ -240,11 +269,20 @@ impl Verifier {
         if self.report.checkpoints + self.report.kept == 0 {
             return Err(Fault::NoCheckpoint.at(self.covered));
         }
-        if self.report.start == 0
-            && let Some(count) = source.tile_count()?
-            && count != self.report.tiles
+        let due = match self.tiles_begin {
+            None if self.report.start == 0 => Some(self.report.tiles),
+            None => None,
+            Some(first) => Some(before::tiles_due(size, first)),
+        };
+        if let Some(due) = due
+            && let Some(stored) = source.tile_count()?
+            && stored != due
         {
-            return Err(Fault::TileCount { stored: count, due: self.report.tiles }.at(size));
+            return Err(Fault::TileCount { stored, due }.at(size));
+        }
+        let unsealed = self.seals.iter().find(|seal| seal.found.is_none_or(|index| index >= self.covered));
+        if let Some(Seal { first_index, end, .. }) = unsealed {
+            return Err(Fault::NotSealed { end: *end }.at(*first_index));
         }
         let trusted = self.trust.trusted();
         for receipt in &self.met {
@@ -676,9 +714,9 @@ mod tests {
         let mut rest = log.clone();
         rest.batches.drain(..50);
         let keys = [old().key(), new().key()];
-        let run = |edge: Edge| Verifier::new(Start { edge, latest }, &keys, Kept::default());
+        let run = |edge: Edge| Verifier::new(Start { edge, latest, ..Start::default() }, &keys, Kept::default());
         let kept = Kept { checkpoints: log.checkpoints.values().take(1).cloned().collect(), ..Kept::default() };
-        let before = Verifier::new(Start { edge: earlier.clone(), latest }, &keys, kept).unwrap();
+        let before = Verifier::new(Start { edge: earlier.clone(), latest, ..Start::default() }, &keys, kept).unwrap();
         assert!(matches!(before.run(&mut rest.clone(), &mut |_| {}), Err(VerifyError::Unreadable(_))));
         let report = run(earlier.clone()).unwrap().run(&mut rest.clone(), &mut |_| {}).unwrap();
         assert_eq!((report.start, report.size, report.root), (stop, ENTRIES, edge.root()));

@@ -100,6 +100,10 @@ pub enum Fault {
     Receipt,
     #[error("its receipt: {0}")]
     BadReceipt(ReceiptFault),
+    #[error("it is missing, and no entry under a checkpoint says that those before {end} were sealed into an archive")]
+    NotSealed { end: u64 },
+    #[error("the archive that should begin with it is not the file that was sealed")]
+    Archive,
     #[error("the database holds {0}")]
     Stored(&'static str),
 }

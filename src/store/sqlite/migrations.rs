@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -17,6 +17,28 @@ BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_checkpoint_is_never_updated BEFORE UPDATE ON log_checkpoint
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_checkpoint_is_never_deleted BEFORE DELETE ON log_checkpoint
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+";
+const ARCHIVE: &str = "
+CREATE TABLE log_archive (place INTEGER NOT NULL PRIMARY KEY, size INTEGER NOT NULL, at_max INTEGER NOT NULL,
+    sealed_at INTEGER NOT NULL, file_name TEXT NOT NULL, digest BLOB NOT NULL) STRICT;
+DROP TRIGGER log_batch_is_never_deleted;
+DROP TRIGGER log_tile_is_never_deleted;
+CREATE TRIGGER log_batch_is_never_deleted BEFORE DELETE ON log_batch
+WHEN NOT EXISTS (SELECT 1 FROM log_archive WHERE place <= OLD.place AND place + size >= OLD.place + OLD.size)
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_tile_is_never_deleted BEFORE DELETE ON log_tile
+WHEN OLD.place % 256 <> 0 OR NOT EXISTS (
+    SELECT 1 FROM log_archive
+    WHERE place / 1099511627776 = OLD.place / 1099511627776 AND place + size > OLD.place - OLD.place % 65536 + 65536)
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_archive_follows_on_another BEFORE INSERT ON log_archive
+WHEN NOT EXISTS (SELECT 1 FROM log_checkpoint WHERE place = NEW.place + NEW.size)
+    OR (NEW.place % 1099511627776 <> 0 AND NOT EXISTS (SELECT 1 FROM log_archive WHERE place + size = NEW.place))
+BEGIN SELECT RAISE (ABORT, 'no archive that follows on another and ends under a checkpoint'); END;
+CREATE TRIGGER log_archive_is_never_updated BEFORE UPDATE ON log_archive
+BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_archive_is_never_deleted BEFORE DELETE ON log_archive
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 ";
 
@@ -52,4 +74,19 @@ pub(super) fn applied(connection: &mut SqliteConnection) -> Result<i64, StoreErr
 
 pub(super) fn newest() -> Result<i64, StoreError> {
     i64::try_from(MIGRATIONS.len() + 1).map_err(|_| StoreError::Corrupt("too many migrations"))
+}
+
+const ARCHIVE_TABLES: [&str; 7] =
+    ["schema_migration", "registry", "log", "log_batch", "log_tile", "log_checkpoint", "log_archive"];
+
+/// The tables of an archive: those of the log, as `SCHEMA` makes them.
+pub(super) fn archive_schema() -> Option<String> {
+    let mut schema = String::new();
+    for name in ARCHIVE_TABLES {
+        let (_, table) = SCHEMA.split_once(&format!("CREATE TABLE {name} ("))?;
+        let (columns, rest) = table.split_once("\n) STRICT")?;
+        let (options, _) = rest.split_once(';')?;
+        schema.push_str(&format!("CREATE TABLE {name} ({columns}\n) STRICT{options};\n"));
+    }
+    Some(schema)
 }

@@ -1,6 +1,7 @@
 //! The embedded driver: SQLite in WAL mode with `synchronous=FULL`, both read back at start. It refuses versions with
 //! the WAL corruption bug, and it must be the only process on its data directory (the caller holds the lock file).
 
+mod copies;
 mod migrations;
 
 use super::{Connection, Row, Store, StoreError, Value};
@@ -16,6 +17,8 @@ const SEARCH_SCHEMA: &str = include_str!("../search.sql");
 /// Of `SEARCH_SCHEMA`: a file of another version is made anew.
 const SEARCH_VERSION: i64 = 1;
 const SEARCH_FILE: &str = "search.sqlite3";
+/// Says that a file is an archive, and of which form; a registry's database says 0.
+const ARCHIVE_VERSION: i64 = 1;
 /// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
 const PAGE_BYTES: i64 = 16_384;
 const STATEMENTS_CACHED_MAX: usize = 64;
@@ -74,18 +77,27 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Opens a copy of a database to read it only. Its schema must be this program's: a copy is not brought up to date.
+    /// Opens a copy of a database, or an archive, to read it only. The schema of a copy must be this program's, since it is
+    /// not brought up to date; that of an archive never changes.
     pub fn open_copy(path: &Path) -> Result<Self, StoreError> {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         let access = if Path::new(&wal).exists() { Access::Copy } else { Access::LoneCopy };
         let store = Self { path: path.to_path_buf(), access, idle: Mutex::new(Vec::new()) };
         let mut connection = store.open_reader()?;
+        if connection.is_of(ARCHIVE_VERSION) {
+            return Ok(store);
+        }
         let (applied, newest) = (applied(&mut connection)?, newest()?);
         if applied != newest {
             return Err(StoreError::Engine(format!("the database has migration {applied}, this program has {newest}")));
         }
         Ok(store)
+    }
+
+    /// Whether the file says that it is an archive.
+    pub fn is_archive(&self) -> Result<bool, StoreError> {
+        Ok(self.open_reader()?.is_of(ARCHIVE_VERSION))
     }
 
     /// The search index lies beside the database.
@@ -96,7 +108,7 @@ impl SqliteStore {
     /// Sees to it that the search index can be used. What is no such index, or is damaged, holds nothing that cannot be
     /// made again, and is made anew.
     fn prepare_search(&self) -> Result<(), StoreError> {
-        let usable = self.search_path().exists() && self.open_search().is_ok_and(|found| found.is_search_index());
+        let usable = self.search_path().exists() && self.open_search().is_ok_and(|found| found.is_of(SEARCH_VERSION));
         if usable {
             return Ok(());
         }
@@ -219,10 +231,10 @@ impl SqliteConnection {
         Ok(Self { inner })
     }
 
-    /// Whether the file is a search index of this version.
-    fn is_search_index(&self) -> bool {
+    /// Whether the file says that it is of a form, such as a search index or an archive.
+    fn is_of(&self, form: i64) -> bool {
         let version = self.inner.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-        version.is_ok_and(|version| version == SEARCH_VERSION)
+        version.is_ok_and(|version| version == form)
     }
 }
 

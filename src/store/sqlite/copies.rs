@@ -1,0 +1,69 @@
+//! Files beside the database: archives of a log, and copies of the whole that are made while somebody writes. What is copied
+//! is of one moment, and the writer is never made to wait for it.
+
+use super::migrations::{applied, archive_schema, newest};
+use super::{ARCHIVE_VERSION, PAGE_BYTES, STATEMENTS_CACHED_MAX, SqliteConnection, SqliteStore};
+use crate::store::{Connection, StoreError};
+use rusqlite::OpenFlags;
+use rusqlite::backup::{Backup, StepResult};
+use std::path::Path;
+use std::time::Duration;
+
+/// 4 MiB, then a breath, so that the disk is also there for the writer.
+const PAGES_AT_ONCE: i32 = 256;
+const PAUSE: Duration = Duration::from_millis(2);
+
+impl SqliteStore {
+    /// Makes an empty archive. It is not journaled, since only a whole one counts: the caller syncs the file at the end.
+    pub fn create_archive(path: &Path) -> Result<Box<dyn Connection + Send>, StoreError> {
+        if path.exists() {
+            return Err(StoreError::Engine(format!("{} exists already", path.display())));
+        }
+        let inner = rusqlite::Connection::open_with_flags(path, OpenFlags::default())?;
+        inner.pragma_update(None, "page_size", PAGE_BYTES)?;
+        inner.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+        inner.pragma_update(None, "synchronous", "OFF")?;
+        inner.pragma_update(None, "user_version", ARCHIVE_VERSION)?;
+        inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+        let schema = archive_schema().ok_or(StoreError::Corrupt("no schema of an archive"))?;
+        inner.execute_batch(&schema)?;
+        Ok(Box::new(SqliteConnection { inner }))
+    }
+
+    /// A connection of its own that only reads.
+    pub fn reader(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        Ok(Box::new(self.open_reader()?))
+    }
+
+    /// Copies a database, which a server may be writing to, into a new file. `progress` is told the pages that are copied, and
+    /// all there are.
+    pub fn back_up(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        if to.exists() {
+            return Err(StoreError::Engine(format!("{} exists already", to.display())));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let inner = rusqlite::Connection::open_with_flags(from, flags)?;
+        inner.pragma_update(None, "query_only", true)?;
+        let mut source = SqliteConnection { inner };
+        let (applied, newest) = (applied(&mut source)?, newest()?);
+        if applied != newest {
+            return Err(StoreError::Engine(format!("the database has migration {applied}, this program has {newest}")));
+        }
+        // A copy that does not hold on to one moment would begin anew with every commit of the writer.
+        source.inner.execute_batch("BEGIN")?;
+        crate::store::registry_name(&mut source)?;
+        let mut target = rusqlite::Connection::open_with_flags(to, OpenFlags::default())?;
+        let backup = Backup::new(&source.inner, &mut target)?;
+        loop {
+            let step = backup.step(PAGES_AT_ONCE)?;
+            let now = backup.progress();
+            let [all, left] = [now.pagecount, now.remaining].map(|pages| u64::try_from(pages).unwrap_or_default());
+            progress(all.saturating_sub(left), all);
+            if step == StepResult::Done {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
