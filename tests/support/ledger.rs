@@ -377,7 +377,8 @@ fn changes(act: Act) -> bool {
         | Act::Refused
         | Act::LogKey
         | Act::LogRead
-        | Act::LogReport => false,
+        | Act::LogReport
+        | Act::LogArchive => false,
         Act::FlagRaise
         | Act::FlagApprove
         | Act::FlagReject

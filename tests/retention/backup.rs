@@ -1,0 +1,97 @@
+//! `backup` and `restore`: a copy counts when it was verified, overwrites nothing, and is told apart from what came after it.
+
+use crate::registry::{Registry, assert_says, grow};
+use crate::support::process::BINARY;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+#[tokio::test]
+async fn nothing_is_overwritten() {
+    let (registry, _) = Registry::with(300, 0).await;
+    fs::create_dir(registry.path("taken")).unwrap();
+    fs::write(registry.path("taken/file"), "mine").unwrap();
+    registry.canhbao(&["backup", "--data", "data", "--to", "taken"]).failed(1, "not empty");
+    registry.canhbao(&["backup", "--data", "absent", "--to", "backup"]).failed(1, "has no registry");
+    registry.canhbao(&["restore", "--from", "taken", "--to", "other"]).failed(1, "no finished backup");
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).done();
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).failed(1, "not empty");
+    registry.canhbao(&["restore", "--from", "backup", "--to", "data"]).failed(1, "not empty");
+    assert_eq!(fs::read(registry.path("taken/file")).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn a_backup_that_was_tampered_with_or_is_older_than_a_kept_checkpoint_is_refused() {
+    let (registry, _) = Registry::with(600, 0).await;
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).done();
+    registry.grow(5).await;
+    fs::write(registry.path("kept"), registry.checkpoint()).unwrap();
+    let kept = ["--checkpoint", "kept"];
+    let restore = ["restore", "--from", "backup", "--to", "restored"];
+    registry.canhbao(&[&restore[..], &kept].concat()).failed(1, "it is missing: the log once had");
+    assert!(!registry.path("restored").exists());
+    registry.canhbao(&[&["backup", "--data", "data", "--to", "newer"][..], &kept].concat()).done();
+    let path = registry.path("backup/registry.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"970436").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    registry.canhbao(&restore).failed(1, "tampered with");
+    assert!(!registry.path("restored").exists());
+    // What is made and turns out bad keeps its mark.
+    let change = "UPDATE log_checkpoint SET note = replace(note, 'registry.example/main', 'registry.example/other')";
+    registry.without_triggers().execute(change, []).unwrap();
+    registry.canhbao(&["backup", "--data", "data", "--to", "bad"]).failed(1, "tampered with");
+    registry.canhbao(&["restore", "--from", "bad", "--to", "restored"]).failed(1, "no finished backup");
+}
+
+#[tokio::test]
+async fn a_log_that_is_being_written_is_backed_up_at_one_moment_and_restored() {
+    let (registry, _) = Registry::with(20_000, 0).await;
+    let before = registry.count("SELECT MAX(place + size) FROM log_batch");
+    let data = registry.data();
+    let mut command = Command::new(BINARY);
+    command.current_dir(registry.0.path()).args(["backup", "--data", "data", "--to", "backup"]);
+    let backing_up = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap()
+    };
+    let (_, output) = tokio::join!(grow(&data, 60_000), backing_up);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    assert_says(&said, &["backed up: backup", "root: "]);
+    let end = |text: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix("entries: 0 to before ")).unwrap();
+        line.parse().unwrap()
+    };
+    let after = registry.count("SELECT MAX(place + size) FROM log_batch");
+    assert!((before..after).contains(&end(&said)), "{before} {said} {after}");
+    let mode = |name: &str| fs::metadata(registry.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("backup"), 0o700);
+    for name in ["keys/log-signing.pem", "keys/token-signing.pem", "keys/pepper.hex", "canhbao.toml"] {
+        assert_eq!(mode(&format!("backup/{name}")), 0o600, "{name}");
+        let [copy, own] = ["backup", "data"].map(|place| fs::read(registry.path(place).join(name)).unwrap());
+        assert_eq!(copy, own);
+    }
+    for name in ["search.sqlite3", "unfinished", "lock", "operator.json"] {
+        assert!(!registry.path("backup").join(name).exists(), "{name}");
+    }
+    let restored = registry.canhbao(&["restore", "--from", "backup", "--to", "restored"]).done();
+    assert_eq!(end(&restored), end(&said));
+    assert_says(&restored, &[&format!("the backup ends before log entry {}, of 20", end(&said)), "is lost"]);
+    // It goes on, and a checkpoint of what is lost tells.
+    fs::write(registry.path("kept"), registry.checkpoint()).unwrap();
+    grow(&registry.path("restored"), 70_000).await;
+    registry.verify("restored", &[]).done();
+    registry.verify("restored", &["--checkpoint", "kept"]).failed(1, "tampered with");
+}
+
+#[tokio::test]
+async fn a_registry_with_archives_is_backed_up_and_restored() {
+    let (registry, between) = Registry::with(600, 300).await;
+    registry.archive(&between, "archive").done();
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).done();
+    registry.canhbao(&["restore", "--from", "backup", "--to", "restored"]).done();
+    grow(&registry.path("restored"), 10).await;
+    registry.verify("restored", &["--archive", "archive"]).done();
+}
