@@ -169,7 +169,7 @@ impl Verifier {
         }
         if entry.act == Act::LogKey {
             let key = entry.reference.as_deref().unwrap_or_default();
-            self.trust.announce(key, index == 0).map_err(|fault| fault.at(index))?;
+            self.trust.announce(key, self.covered == 0).map_err(|fault| fault.at(index))?;
         }
         if entry.act == Act::LogArchive {
             let reference = entry.reference.as_deref().unwrap_or_default();

@@ -62,7 +62,8 @@ impl Trust {
         self.keys.len() - 1
     }
 
-    /// An entry says that the log has this key from now on; `is_first` for the first entry, which no older key precedes.
+    /// An entry says that the log has this key from now on; `is_first` if no checkpoint stands before it, so that there is no
+    /// older key to vouch: of a new log, or of one that is older than its checkpoints.
     pub(super) fn announce(&mut self, key: &str, is_first: bool) -> Result<(), Fault> {
         let key = VerifierKey::parse(key).filter(|key| key.name() == self.origin && self.keys.len() < KEYS_MAX);
         let key = key.ok_or(Fault::KeyEntry)?;
