@@ -50,6 +50,8 @@ pub enum IdentifierError {
     PhoneNumber,
     #[error("is a foreign number; only Vietnamese ones can be registered")]
     PhoneForeign,
+    #[error("is a phone number without its leading 0")]
+    PhoneWithoutZero,
 }
 
 /// A bank account number, or the alphanumeric alias a bank issues in its place:

@@ -48,6 +48,9 @@ impl Serialize for ProviderCode {
     }
 }
 
+/// Of a mobile number without its leading 0.
+const MOBILE_DIGITS: usize = 9;
+
 /// The name of a wallet at its provider: a phone number in domestic form (`0901234567`),
 /// or 4 to 36 upper-case ASCII letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +59,11 @@ pub struct WalletId(Ascii<NUMBER_CHARS_MAX>);
 impl WalletId {
     pub fn parse(text: &str) -> Result<Self, IdentifierError> {
         let Ok(phone) = PhoneNumber::parse(text) else {
-            return letters_and_digits(text).map(Self);
+            let id = letters_and_digits(text)?;
+            let is_mobile = |phone: PhoneNumber| phone.significant().len() == MOBILE_DIGITS;
+            let lost_its_zero = PhoneNumber::parse(&format!("0{}", id.as_str())).is_ok_and(is_mobile);
+            // A spreadsheet does that. Taken for a name of its own it would never be found.
+            return if lost_its_zero { Err(IdentifierError::PhoneWithoutZero) } else { Ok(Self(id)) };
         };
         let mut domestic = Ascii::EMPTY;
         domestic
@@ -259,6 +266,16 @@ mod tests {
             assert_eq!(id(text).unwrap(), "0901234567", "{text}");
         }
         assert_eq!(id("01621234567").unwrap(), "0321234567");
+    }
+
+    #[test]
+    fn a_phone_number_that_lost_its_leading_zero_is_refused() {
+        for text in ["901234567", "90 123 4567", "1621234567"] {
+            assert_eq!(id(text), Err(IdentifierError::PhoneWithoutZero), "{text}");
+        }
+        for text in ["101234567", "9012345678", "A901234567", "2412345678"] {
+            assert!(id(text).is_ok(), "{text}");
+        }
     }
 
     #[test]
