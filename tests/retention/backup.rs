@@ -1,6 +1,6 @@
 //! `backup` and `restore`: a copy counts when it was verified, overwrites nothing, and is told apart from what came after it.
 
-use crate::registry::{Registry, assert_says, grow};
+use crate::registry::{Registry, assert_says, flip, grow, without_triggers};
 use crate::support::process::BINARY;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,11 +31,9 @@ async fn a_backup_that_was_tampered_with_or_is_older_than_a_kept_checkpoint_is_r
     registry.canhbao(&[&restore[..], &kept].concat()).failed(1, "it is missing: the log once had");
     assert!(!registry.path("restored").exists());
     registry.canhbao(&[&["backup", "--data", "data", "--to", "newer"][..], &kept].concat()).done();
-    let path = registry.path("backup/registry.db");
-    let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(6).position(|window| window == b"970436").unwrap();
-    bytes[at] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    let backed_up = without_triggers(&registry.path("backup/registry.db"));
+    flip(&backed_up, "log_batch", "entries", "true", 60);
+    drop(backed_up);
     registry.canhbao(&restore).failed(1, "tampered with");
     assert!(!registry.path("restored").exists());
     // What is made and turns out bad keeps its mark.

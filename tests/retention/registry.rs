@@ -113,12 +113,7 @@ impl Registry {
 
     /// As an attacker opens it.
     pub fn without_triggers(&self) -> rusqlite::Connection {
-        let database = self.sql();
-        let mut statement = database.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").unwrap();
-        let triggers: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        drop(statement);
-        triggers.iter().for_each(|trigger| database.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap());
-        database
+        without_triggers(&self.data().join("registry.db"))
     }
 
     pub fn checkpoint(&self) -> String {
@@ -161,4 +156,23 @@ fn record(at: Timestamp) -> Record {
     entry.verdict = Some(Verdict::Clear);
     entry.answer_digest = Some([7; 32]);
     Record::reading(&entry).unwrap()
+}
+
+pub fn without_triggers(path: &Path) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(path).unwrap();
+    let mut statement = database.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").unwrap();
+    let triggers: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    drop(statement);
+    triggers.iter().for_each(|trigger| database.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap());
+    database
+}
+
+/// Changes a bit of a column of the last row of a table that a condition takes.
+pub fn flip(database: &rusqlite::Connection, table: &str, column: &str, condition: &str, byte: usize) {
+    let sql = format!("SELECT place, {column} FROM {table} WHERE {condition} ORDER BY place DESC LIMIT 1");
+    let row = database.query_row(&sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+    let (place, mut bytes) = row.unwrap();
+    bytes[byte] ^= 1;
+    let sql = format!("UPDATE {table} SET {column} = ?1 WHERE place = ?2");
+    assert_eq!(database.execute(&sql, (bytes, place)).unwrap(), 1);
 }
