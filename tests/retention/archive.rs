@@ -1,8 +1,9 @@
 //! `log archive`: what is sealed, what is refused, what may go and what is found when something else went.
 
-use crate::registry::{Registry, assert_says, flip};
+use crate::registry::{Registry, assert_says, flip, let_go, run};
 use crate::support::process::Process;
 use std::fs;
+use std::process::Command;
 
 #[tokio::test]
 async fn nothing_is_archived_while_a_server_or_nothing_old_is_there() {
@@ -13,6 +14,7 @@ async fn nothing_is_archived_while_a_server_or_nothing_old_is_there() {
     let home = canhbao::server::Home::open(&data).unwrap();
     registry.archive("2100-01-01", "old").failed(1, "in use");
     drop(home);
+    let_go();
     assert!(!registry.path("old").exists() && !registry.path("old.unfinished").exists());
     assert_says(&registry.verify("data", &[]).done(), &["entries: 0 to before"]);
 }
@@ -39,7 +41,7 @@ async fn a_file_that_is_no_archive_of_what_is_due_is_left_as_it_is() {
 #[tokio::test]
 async fn a_log_that_was_tampered_with_is_not_archived() {
     let (registry, between) = Registry::with(600, 300).await;
-    flip(&registry.without_triggers(), "log_batch", "entries", "true", 60);
+    flip(&registry.without_triggers(), "log_batch", "entries", "place < 300", 60);
     registry.archive(&between, "archive").failed(1, "tampered with");
     assert!(!registry.path("archive").exists());
 }
@@ -162,16 +164,20 @@ async fn a_server_with_archives_starts_and_its_log_goes_on() {
     registry.archive(&between, "archive").done();
     let data = registry.data();
     // `init` without a certificate of its own.
-    assert!(
-        std::process::Command::new("openssl")
-            .current_dir(&data)
-            .args(["req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", "tls.key", "-out", "tls.pem"])
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(&data).args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ed25519",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]);
+    openssl.args(["-addext", "subjectAltName=DNS:localhost", "-keyout", "tls.key", "-out", "tls.pem"]);
+    assert_eq!(run(&mut openssl).code, Some(0));
     fs::create_dir(data.join("tls")).unwrap();
     fs::rename(data.join("tls.key"), data.join("tls/server.key")).unwrap();
     fs::rename(data.join("tls.pem"), data.join("tls/server.pem")).unwrap();

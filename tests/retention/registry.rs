@@ -9,6 +9,7 @@ use canhbao::log::{Act, End, Entry, Record, Resource};
 use canhbao::server::{Home, OpenLog};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::RwLock;
 
 /// What a command that has ended left.
 #[derive(Debug)]
@@ -18,8 +19,20 @@ pub struct Ran {
     pub stderr: String,
 }
 
+/// A process that is being started holds what this one has open, the lock of a data directory too, until it is itself.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Waits until nobody holds any more what was closed before.
+pub fn let_go() {
+    drop(STARTING.write().unwrap());
+}
+
 pub fn run(command: &mut Command) -> Ran {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let starting = STARTING.read().unwrap();
+    let child = command.spawn().unwrap();
+    drop(starting);
+    let output = child.wait_with_output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     Ran { code: output.status.code(), stdout, stderr }
 }
@@ -102,8 +115,7 @@ impl Registry {
 
     pub fn copy(&self) -> Self {
         let copy = Self(tempfile::tempdir().unwrap());
-        let mut command = Command::new("cp");
-        assert!(command.arg("-a").arg(self.data()).arg(copy.data()).status().unwrap().success());
+        run(Command::new("cp").arg("-a").arg(self.data()).arg(copy.data())).done();
         copy
     }
 
@@ -141,7 +153,8 @@ pub async fn grow(data: &Path, entries: u64) -> String {
         left -= records;
     }
     assert_eq!(open.log.close().await, End::Clean);
-    drop(open);
+    drop((open, home));
+    let_go();
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     let between = now();
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
