@@ -68,10 +68,10 @@ pub struct ReceiptMakeArgs {
     #[arg(long, value_name = "FILE")]
     archive: PathBuf,
     /// The id of a check.
-    #[arg(long, value_name = "ID", required_unless_present = "entry")]
+    #[arg(long, value_name = "ID")]
     check: Option<String>,
     /// The index of an entry.
-    #[arg(long, value_name = "N", conflicts_with = "check")]
+    #[arg(long, value_name = "N", conflicts_with = "check", required_unless_present = "check")]
     entry: Option<u64>,
 }
 

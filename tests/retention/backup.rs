@@ -1,10 +1,10 @@
 //! `backup` and `restore`: a copy counts when it was verified, overwrites nothing, and is told apart from what came after it.
 
-use crate::registry::{Registry, assert_says, grow};
+use crate::registry::{Registry, assert_says, flip, grow, run, without_triggers};
 use crate::support::process::BINARY;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[tokio::test]
 async fn nothing_is_overwritten() {
@@ -31,11 +31,9 @@ async fn a_backup_that_was_tampered_with_or_is_older_than_a_kept_checkpoint_is_r
     registry.canhbao(&[&restore[..], &kept].concat()).failed(1, "it is missing: the log once had");
     assert!(!registry.path("restored").exists());
     registry.canhbao(&[&["backup", "--data", "data", "--to", "newer"][..], &kept].concat()).done();
-    let path = registry.path("backup/registry.db");
-    let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(6).position(|window| window == b"970436").unwrap();
-    bytes[at] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    let backed_up = without_triggers(&registry.path("backup/registry.db"));
+    flip(&backed_up, "log_batch", "entries", "true", 60);
+    drop(backed_up);
     registry.canhbao(&restore).failed(1, "tampered with");
     assert!(!registry.path("restored").exists());
     // What is made and turns out bad keeps its mark.
@@ -54,11 +52,10 @@ async fn a_log_that_is_being_written_is_backed_up_at_one_moment_and_restored() {
     command.current_dir(registry.0.path()).args(["backup", "--data", "data", "--to", "backup"]);
     let backing_up = async {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output().unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap()
     };
-    let (_, output) = tokio::join!(grow(&data, 60_000), backing_up);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    let (_, ran) = tokio::join!(grow(&data, 60_000), backing_up);
+    let said = ran.done();
     assert_says(&said, &["backed up: backup", "root: "]);
     let end = |text: &str| -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix("entries: 0 to before ")).unwrap();

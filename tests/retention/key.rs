@@ -1,6 +1,6 @@
 //! `log rotate-key`: the log says that its key is new, the key before vouches for it, and either verifies the whole.
 
-use crate::registry::{Registry, assert_says};
+use crate::registry::{Registry, assert_says, let_go};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -11,6 +11,7 @@ async fn a_key_that_is_not_announced_yet_is_not_replaced() {
     let home = canhbao::server::Home::open(&registry.data()).unwrap();
     registry.canhbao(&rotate).failed(1, "in use");
     drop(home);
+    let_go();
     registry.canhbao(&rotate).done();
     let keys = || {
         ["log-signing.pem", "log-signing.previous.pem"]

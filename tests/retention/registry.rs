@@ -9,6 +9,7 @@ use canhbao::log::{Act, End, Entry, Record, Resource};
 use canhbao::server::{Home, OpenLog};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::RwLock;
 
 /// What a command that has ended left.
 #[derive(Debug)]
@@ -18,8 +19,20 @@ pub struct Ran {
     pub stderr: String,
 }
 
+/// A process that is being started holds what this one has open, the lock of a data directory too, until it is itself.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Waits until nobody holds any more what was closed before.
+pub fn let_go() {
+    drop(STARTING.write().unwrap());
+}
+
 pub fn run(command: &mut Command) -> Ran {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let starting = STARTING.read().unwrap();
+    let child = command.spawn().unwrap();
+    drop(starting);
+    let output = child.wait_with_output().unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     Ran { code: output.status.code(), stdout, stderr }
 }
@@ -102,8 +115,7 @@ impl Registry {
 
     pub fn copy(&self) -> Self {
         let copy = Self(tempfile::tempdir().unwrap());
-        let mut command = Command::new("cp");
-        assert!(command.arg("-a").arg(self.data()).arg(copy.data()).status().unwrap().success());
+        run(Command::new("cp").arg("-a").arg(self.data()).arg(copy.data())).done();
         copy
     }
 
@@ -113,12 +125,7 @@ impl Registry {
 
     /// As an attacker opens it.
     pub fn without_triggers(&self) -> rusqlite::Connection {
-        let database = self.sql();
-        let mut statement = database.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").unwrap();
-        let triggers: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        drop(statement);
-        triggers.iter().for_each(|trigger| database.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap());
-        database
+        without_triggers(&self.data().join("registry.db"))
     }
 
     pub fn checkpoint(&self) -> String {
@@ -146,7 +153,8 @@ pub async fn grow(data: &Path, entries: u64) -> String {
         left -= records;
     }
     assert_eq!(open.log.close().await, End::Clean);
-    drop(open);
+    drop((open, home));
+    let_go();
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     let between = now();
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
@@ -161,4 +169,23 @@ fn record(at: Timestamp) -> Record {
     entry.verdict = Some(Verdict::Clear);
     entry.answer_digest = Some([7; 32]);
     Record::reading(&entry).unwrap()
+}
+
+pub fn without_triggers(path: &Path) -> rusqlite::Connection {
+    let database = rusqlite::Connection::open(path).unwrap();
+    let mut statement = database.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'").unwrap();
+    let triggers: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    drop(statement);
+    triggers.iter().for_each(|trigger| database.execute_batch(&format!("DROP TRIGGER {trigger}")).unwrap());
+    database
+}
+
+/// Changes a bit of a column of the last row of a table that a condition takes.
+pub fn flip(database: &rusqlite::Connection, table: &str, column: &str, condition: &str, byte: usize) {
+    let sql = format!("SELECT place, {column} FROM {table} WHERE {condition} ORDER BY place DESC LIMIT 1");
+    let row = database.query_row(&sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+    let (place, mut bytes) = row.unwrap();
+    bytes[byte] ^= 1;
+    let sql = format!("UPDATE {table} SET {column} = ?1 WHERE place = ?2");
+    assert_eq!(database.execute(&sql, (bytes, place)).unwrap(), 1);
 }

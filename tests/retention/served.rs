@@ -1,15 +1,15 @@
 //! What a registry answers about entries that are in archives, and about what came after them.
 
 use crate::registry::{grow, run};
-use crate::support::Server;
 use crate::support::process::BINARY;
+use crate::support::{Server, client};
 use serde_json::json;
 use std::process::Command;
 
 #[tokio::test]
 async fn archived_entries_are_not_found_with_words_and_everything_after_them_is() {
     let mut server = Server::start_with(10).await;
-    let check = json!({ "subjects": [{ "type": "account", "bank_bin": "970436", "account_number": "0011001932418" }] });
+    let check = json!({ "subjects": [{ "kind": "account", "bank": "970436", "number": "0011001932418" }] });
     let old = server.post("/v1/checks").by("bank").json(&check).send().await.is(200).json();
     server.stop().await;
     let before = grow(&server.data(), 700).await;
@@ -23,16 +23,23 @@ async fn archived_entries_are_not_found_with_words_and_everything_after_them_is(
     server.start_again().await;
     let words = format!("archived before entry {first}");
     let id = old["id"].as_str().unwrap();
-    for path in [format!("/v1/checks/{id}"), format!("/v1/checks/{id}/receipt")] {
-        let answer = server.get(&path).by("bank").send().await.refused(404, "not_found");
-        assert!(answer.text().contains(&words), "{}", answer.text());
-    }
+    let answer = server.get(&format!("/v1/checks/{id}")).by("bank").send().await.refused(404, "not_found");
+    assert!(answer.text().contains(&words), "{}", answer.text());
+    let http = client(&server.ca_file).build().unwrap();
+    // Status and body of a path.
+    let proof = async |path: &str, name: &str| {
+        let url = format!("{}{path}", server.base_url);
+        let answer = http.get(url).bearer_auth(server.token(name).await).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    };
     let entry = |index: u64| format!("/v1/log/entries/main/{index}");
     let answer = server.get(&entry(first - 1)).by("auditor").send().await.refused(404, "not_found");
     assert!(answer.text().contains(&words), "{}", answer.text());
     server.get(&entry(first)).by("auditor").send().await.is(200);
-    server.get("/log/main/tile/entries/000").by("auditor").send().await.refused(404, "not_found");
-    server.get("/log/main/tile/0/000").by("auditor").send().await.is(200);
+    let (status, text) = proof("/log/main/tile/entries/000", "auditor").await;
+    assert!(status == 404 && text.contains(&words), "{status} {text}");
+    // The tiles below the last one of level 1 are kept.
+    assert_eq!(proof("/log/main/tile/0/000", "auditor").await.0, 200);
     // A page asked for from before begins where the database does.
     let page = server.get("/v1/log/entries?cursor=main/3&limit=2").by("auditor").send().await.is(200).json();
     assert_eq!(page["items"][0]["index"], first);
@@ -41,11 +48,15 @@ async fn archived_entries_are_not_found_with_words_and_everything_after_them_is(
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
     let (from, to) = (first + 1, first + 500);
     let consistency = format!("/v1/log/main/consistency?from={from}&to={to}");
-    server.get(&consistency).by("auditor").send().await.is(200);
+    let (status, text) = proof(&consistency, "auditor").await;
+    assert_eq!(status, 200, "{text}");
+    let (status, text) = proof(&format!("/v1/checks/{id}/receipt"), "bank").await;
+    assert!(status == 404 && text.contains(&words), "{status} {text}");
     let new = server.post("/v1/checks").by("bank").json(&check).send().await.is(200).json();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let receipt = format!("/v1/checks/{}/receipt", new["id"].as_str().unwrap());
-    server.get(&receipt).by("bank").send().await.is(200);
+    let (status, text) = proof(&receipt, "bank").await;
+    assert!(status == 200 && text.starts_with("c2sp.org/tlog-proof@v1\n"), "{status} {text}");
     // The old receipt comes from the archive.
     let mut command = Command::new(BINARY);
     let receipt = run(command.args(["receipt", "make", "--check", id, "--archive"]).arg(&file)).done();

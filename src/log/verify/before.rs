@@ -66,6 +66,10 @@ impl Verifier {
                     Ok((checkpoint, _)) if checkpoint.origin != self.trust.origin() => {
                         return Err(Fault::Origin(checkpoint.origin).at(0));
                     }
+                    // A key that was given up before the start cannot be known here.
+                    Err(NoteError::NoKnownKey) if note.lines().next() != Some(self.trust.origin()) => {
+                        return Err(Fault::Checkpoint(NoteError::NoKnownKey).at(0));
+                    }
                     Ok(_) | Err(NoteError::NoKnownKey) => {}
                     Err(error) => return Err(Fault::Checkpoint(error).at(0)),
                 }
