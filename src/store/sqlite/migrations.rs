@@ -90,3 +90,56 @@ pub(super) fn archive_schema() -> Option<String> {
     }
     Some(schema)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::SqliteStore;
+    use super::*;
+    use crate::store::Store;
+
+    /// Everything that was made, by name, with its words.
+    fn made(connection: &mut dyn Connection) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name";
+        let each = &mut |row: &dyn crate::store::Row| {
+            found.push((row.text(0)?.to_owned(), row.text(1)?.to_owned()));
+            Ok(())
+        };
+        connection.query(sql, &[], each).unwrap();
+        found
+    }
+
+    #[test]
+    fn a_database_from_before_archives_gets_the_triggers_of_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
+        let new = made(writer.as_mut());
+        for sql in [
+            "DROP TABLE log_archive",
+            "DROP TRIGGER log_batch_is_never_deleted",
+            "DROP TRIGGER log_tile_is_never_deleted",
+            "CREATE TRIGGER log_batch_is_never_deleted BEFORE DELETE ON log_batch BEGIN SELECT 1; END",
+            "CREATE TRIGGER log_tile_is_never_deleted BEFORE DELETE ON log_tile BEGIN SELECT 1; END",
+            "DELETE FROM schema_migration WHERE number = 3",
+        ] {
+            writer.execute(sql, &[]).unwrap();
+        }
+        assert_ne!(made(writer.as_mut()), new);
+        drop(writer);
+        let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
+        assert_eq!(made(writer.as_mut()), new);
+        let sql = "SELECT place, size, at_max, sealed_at, file_name, digest FROM log_archive";
+        writer.query(sql, &[], &mut |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn an_archive_has_the_tables_of_the_log_alone() {
+        let schema = archive_schema().unwrap();
+        assert_eq!(schema.matches("CREATE TABLE").count(), ARCHIVE_TABLES.len());
+        assert!(!schema.contains("TRIGGER") && !schema.contains("party"), "{schema}");
+        assert!(schema.contains("WITHOUT ROWID"), "{schema}");
+    }
+}
