@@ -76,7 +76,7 @@ async fn entries_that_went_without_an_archive_are_found() {
     // As an archive would leave it, but no entry of the log says so.
     let database = registry.without_triggers();
     let checkpoint: i64 =
-        database.query_row("SELECT MAX(place) FROM log_checkpoint WHERE place < 70200", [], |row| row.get(0)).unwrap();
+        database.query_row("SELECT MAX(place) FROM log_checkpoint WHERE place < 70020", [], |row| row.get(0)).unwrap();
     let at: i64 = database
         .query_row("SELECT at_max FROM log_batch WHERE place + size = ?1", [checkpoint], |row| row.get(0))
         .unwrap();
