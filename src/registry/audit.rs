@@ -111,6 +111,7 @@ impl Registry {
             page.entries.iter().map(|(index, entry, _)| CheckOfSubject::new(&page.node, *index, entry, subject));
         let body = render(&SubjectReport {
             subject_hash: subject,
+            checked_from: self.kept_from(&page.node),
             items: checks.collect(),
             next_cursor: page.next_cursor.as_ref(),
         })?;
@@ -132,7 +133,8 @@ impl Registry {
             last_at: told.last_at,
         });
         let checked_up_to = end.checked_sub(1).map(|index| LogPosition { node: self.node.into(), index });
-        let body = render(&FlagReport { flag, parties: parties.collect(), checked_up_to })?;
+        let checked_from = self.kept_from(self.node);
+        let body = render(&FlagReport { flag, parties: parties.collect(), checked_from, checked_up_to })?;
         let mut entry = self.entry(Act::LogReport, call);
         entry.resource = Some(Resource::Flag(flag));
         self.answer_reading(entry, body).await
@@ -296,6 +298,8 @@ impl LogStream {
 #[derive(Serialize)]
 struct SubjectReport<'a> {
     subject_hash: SubjectHash,
+    /// What stands before it is in archives, and no part of the report.
+    checked_from: LogPosition,
     items: Vec<CheckOfSubject<'a>>,
     next_cursor: Option<&'a LogPosition>,
 }
@@ -333,6 +337,8 @@ impl<'a> CheckOfSubject<'a> {
 struct FlagReport {
     flag: FlagId,
     parties: Vec<PartyOfFlag>,
+    /// What stands before it is in archives, and no part of the report.
+    checked_from: LogPosition,
     checked_up_to: Option<LogPosition>,
 }
 
