@@ -1,6 +1,7 @@
 //! Auditors read the log: pages, single entries, streams, and who looked. Reading it is an act of its own, whose entry is
 //! durable before the first byte leaves. No answer holds a subject, only its hash.
 
+use super::streams::{NoPlace, StreamPlace};
 use super::{Answered, Call, Error, Registry, render};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, LogPosition, SubjectHash, Timestamp, Verdict};
@@ -11,10 +12,7 @@ use crate::store::{self, Store, StoreError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
-/// Streams of the log at once.
-pub(super) const STREAMS_MAX: usize = 8;
 /// Entries that one page looks at; a page for which that is not enough says where to go on.
 const PAGE_LOOKED_MAX: u64 = 500_000;
 /// One piece of a stream: a few hundred kilobytes.
@@ -78,8 +76,10 @@ impl Registry {
 
     /// Everything that stands before the entry of this reading, to be taken piece by piece.
     pub async fn stream_log(&self, call: &Call, asked: LogPage, form: LogForm) -> Result<LogStream, Error> {
-        let permit = Arc::clone(&self.streams).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::Unavailable("Too many streams of the log at once."))?;
+        let place = self.streams.take(&call.actor.client).map_err(|no_place| match no_place {
+            NoPlace::OfAll => Error::Unavailable("Too many streams of the log at once."),
+            NoPlace::OfThisClient => Error::Unavailable("Too many streams of the log at once by this client."),
+        })?;
         let node = self.node_of(&asked);
         // What is not there leaves no entry.
         let known = node.clone();
@@ -98,7 +98,7 @@ impl Registry {
             node,
             form,
             is_begun: false,
-            _permit: permit,
+            _place: place,
         })
     }
 
@@ -248,7 +248,7 @@ pub struct LogStream {
     node: String,
     form: LogForm,
     is_begun: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl LogStream {
