@@ -304,13 +304,72 @@ fn a_damaged_or_lost_index_is_made_anew() {
 }
 
 #[test]
-fn postings_that_lie_show_nothing_false() {
+fn an_index_that_was_changed_hides_nothing_after_a_restart() {
+    let home = Home::new();
+    home.append(9, 0, SEGMENT_ENTRIES + 10);
+    let entries: Vec<Entry> = (0..SEGMENT_ENTRIES + 10).map(|index| entry(9, index)).collect();
+    let index = home.start();
+    wait_for(&index);
+    index.close();
+    let hidden = [filters().swap_remove(0), filters().swap_remove(3), filters().swap_remove(9)];
+    assert!(hidden.iter().all(|filter| !expected(&entries, filter).is_empty()));
+    let last = "(SELECT MAX(place) FROM search_posting WHERE length(postings) > 0)";
+    for (damage, rows) in [
+        ("UPDATE search_posting SET postings = x''".to_owned(), 256),
+        (format!("UPDATE search_posting SET postings = x'' WHERE place = {last}"), 1),
+        (format!("UPDATE search_posting SET postings = substr(postings, 11) WHERE place = {last}"), 1),
+        (format!("DELETE FROM search_posting WHERE place = {last}"), 1),
+        ("UPDATE search_segment SET summary = zeroblob(33)".to_owned(), 1),
+    ] {
+        let database = rusqlite::Connection::open(home.path("search.sqlite3")).unwrap();
+        let stored = || -> Vec<Vec<u8>> {
+            let all = "SELECT postings FROM search_posting UNION ALL SELECT summary FROM search_segment";
+            let mut rows = database.prepare(all).unwrap();
+            rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let sound = stored();
+        assert_eq!(database.execute(&damage, []).unwrap(), rows, "{damage}");
+        assert_ne!(stored(), sound, "{damage}");
+        let index = home.start();
+        for when in ["before it is looked at", "after"] {
+            for filter in &hidden {
+                assert_eq!(home.search(&index, filter), expected(&entries, filter), "{when}: {damage}: {filter:?}");
+            }
+            wait_for(&index);
+        }
+        // The summary's parties stand in no order.
+        assert_eq!(stored()[..256], sound[..256], "{damage}");
+        index.close();
+    }
+}
+
+#[test]
+fn an_index_that_is_sound_is_not_built_again() {
     let home = Home::new();
     home.append(9, 0, SEGMENT_ENTRIES + 10);
     let index = home.start();
     wait_for(&index);
     index.close();
-    // Every term is said to stand where another one does.
+    let database = rusqlite::Connection::open(home.path("search.sqlite3")).unwrap();
+    // A trigger tells of every segment that is stored or dropped.
+    let watch = "CREATE TABLE touched (place INTEGER) STRICT; \
+                 CREATE TRIGGER stored AFTER INSERT ON search_segment BEGIN INSERT INTO touched VALUES (NEW.place); END; \
+                 CREATE TRIGGER dropped AFTER DELETE ON search_segment BEGIN INSERT INTO touched VALUES (OLD.place); END;";
+    database.execute_batch(watch).unwrap();
+    let index = home.start();
+    wait_for(&index);
+    index.close();
+    let touched: i64 = database.query_row("SELECT COUNT(*) FROM touched", [], |row| row.get(0)).unwrap();
+    assert_eq!(touched, 0);
+}
+
+#[test]
+fn postings_that_lie_show_nothing_false() {
+    let home = Home::new();
+    home.append(9, 0, SEGMENT_ENTRIES + 10);
+    let index = home.start();
+    wait_for(&index);
+    // Every term is said to stand where another one does, since the index was looked at.
     let database = rusqlite::Connection::open(home.path("search.sqlite3")).unwrap();
     let mut rows = database.prepare("SELECT place, postings FROM search_posting").unwrap();
     let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
@@ -324,8 +383,6 @@ fn postings_that_lie_show_nothing_false() {
         assert_eq!(changed.unwrap(), 1);
     }
     let entries: Vec<Entry> = (0..SEGMENT_ENTRIES + 10).map(|index| entry(9, index)).collect();
-    let index = home.start();
-    wait_for(&index);
     for filter in filters() {
         let wanted = expected(&entries, &filter);
         assert!(home.search(&index, &filter).iter().all(|index| wanted.contains(index)), "{filter:?}");

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// A client that takes nothing for this long has left; its place is another's.
+/// A client that took too little for this long to make room for the next piece has left; its place is another's. What it
+/// takes out of the connection's buffers meanwhile is not seen, so that one that reads slowly can be cut off too.
 const STALL_TIME_MAX: Duration = Duration::from_secs(20);
 const STALL_LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -23,7 +24,7 @@ const STALL_LOOK_EVERY: Duration = Duration::from_secs(1);
 pub enum BrokenOff {
     #[error("the log could not be read")]
     Failed,
-    #[error("the client took nothing for too long")]
+    #[error("the client took too little for too long")]
     Stalled,
 }
 
@@ -32,7 +33,7 @@ pub struct LogBody(Rc<RefCell<State>>);
 type Read = (Box<LogStream>, Result<Option<Vec<u8>>, StoreError>);
 
 enum State {
-    /// The client has all there is so far; since then it was not asked for more.
+    /// The connection has all there is so far; since then it had no room for more.
     Waiting(Box<LogStream>, Stopwatch),
     Reading(JoinHandle<Read>),
     Ended,
@@ -55,7 +56,7 @@ async fn drop_if_stalled(state: Weak<RefCell<State>>) {
         let mut state = state.borrow_mut();
         match &*state {
             State::Waiting(_, since) if since.elapsed() > STALL_TIME_MAX => {
-                tracing::warn!("a client of a stream of the log took nothing for too long");
+                tracing::warn!("a client of a stream of the log took too little for too long");
                 *state = State::Broken;
                 return;
             }

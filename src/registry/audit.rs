@@ -1,6 +1,7 @@
 //! Auditors read the log: pages, single entries, streams, and who looked. Reading it is an act of its own, whose entry is
 //! durable before the first byte leaves. No answer holds a subject, only its hash.
 
+use super::streams::{NoPlace, StreamPlace};
 use super::{Answered, Call, Error, Registry, render};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, LogPosition, SubjectHash, Timestamp, Verdict};
@@ -11,10 +12,7 @@ use crate::store::{self, Store, StoreError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
-/// Streams of the log at once.
-pub(super) const STREAMS_MAX: usize = 8;
 /// Entries that one page looks at; a page for which that is not enough says where to go on.
 const PAGE_LOOKED_MAX: u64 = 500_000;
 /// One piece of a stream: a few hundred kilobytes.
@@ -78,8 +76,10 @@ impl Registry {
 
     /// Everything that stands before the entry of this reading, to be taken piece by piece.
     pub async fn stream_log(&self, call: &Call, asked: LogPage, form: LogForm) -> Result<LogStream, Error> {
-        let permit = Arc::clone(&self.streams).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::Unavailable("Too many streams of the log at once."))?;
+        let place = self.streams.take(&call.actor.client).map_err(|no_place| match no_place {
+            NoPlace::OfAll => Error::Unavailable("Too many streams of the log at once."),
+            NoPlace::OfThisClient => Error::Unavailable("Too many streams of the log at once by this client."),
+        })?;
         let node = self.node_of(&asked);
         // What is not there leaves no entry.
         let known = node.clone();
@@ -98,7 +98,7 @@ impl Registry {
             node,
             form,
             is_begun: false,
-            _permit: permit,
+            _place: place,
         })
     }
 
@@ -111,6 +111,7 @@ impl Registry {
             page.entries.iter().map(|(index, entry, _)| CheckOfSubject::new(&page.node, *index, entry, subject));
         let body = render(&SubjectReport {
             subject_hash: subject,
+            checked_from: self.kept_from(&page.node),
             items: checks.collect(),
             next_cursor: page.next_cursor.as_ref(),
         })?;
@@ -132,7 +133,8 @@ impl Registry {
             last_at: told.last_at,
         });
         let checked_up_to = end.checked_sub(1).map(|index| LogPosition { node: self.node.into(), index });
-        let body = render(&FlagReport { flag, parties: parties.collect(), checked_up_to })?;
+        let checked_from = self.kept_from(self.node);
+        let body = render(&FlagReport { flag, parties: parties.collect(), checked_from, checked_up_to })?;
         let mut entry = self.entry(Act::LogReport, call);
         entry.resource = Some(Resource::Flag(flag));
         self.answer_reading(entry, body).await
@@ -246,7 +248,7 @@ pub struct LogStream {
     node: String,
     form: LogForm,
     is_begun: bool,
-    _permit: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl LogStream {
@@ -296,6 +298,8 @@ impl LogStream {
 #[derive(Serialize)]
 struct SubjectReport<'a> {
     subject_hash: SubjectHash,
+    /// What stands before it is in archives, and no part of the report.
+    checked_from: LogPosition,
     items: Vec<CheckOfSubject<'a>>,
     next_cursor: Option<&'a LogPosition>,
 }
@@ -333,6 +337,8 @@ impl<'a> CheckOfSubject<'a> {
 struct FlagReport {
     flag: FlagId,
     parties: Vec<PartyOfFlag>,
+    /// What stands before it is in archives, and no part of the report.
+    checked_from: LogPosition,
     checked_up_to: Option<LogPosition>,
 }
 

@@ -11,6 +11,7 @@ mod parties;
 mod proofs;
 mod refusals;
 mod seeds;
+mod streams;
 mod tokens;
 
 pub use audit::{LogForm, LogPage, LogStream};
@@ -36,7 +37,6 @@ use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -67,8 +67,7 @@ pub struct Registry {
     store: Arc<dyn Store>,
     log: Log,
     search: SearchIndex,
-    /// One for each stream of the log that may run.
-    streams: Arc<Semaphore>,
+    streams: streams::Streams,
     index: Arc<Index>,
     access: Arc<Access>,
     authority: Authority,
@@ -105,7 +104,7 @@ impl Registry {
             store,
             log,
             search,
-            streams: Arc::new(Semaphore::new(audit::STREAMS_MAX)),
+            streams: streams::Streams::default(),
             index,
             access,
             authority,

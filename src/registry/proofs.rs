@@ -2,11 +2,11 @@
 //! tell nothing about anybody and leave no entry; whatever holds entries does.
 
 use super::{Answered, Call, Error, Registry, render};
-use crate::domain::CheckId;
+use crate::domain::{CheckId, LogPosition};
 use crate::log::merkle::{self, Hash, TILE_WIDTH, Tiles};
 use crate::log::receipt::Receipt;
 use crate::log::{self, Act, Entry, Head, Resource, StoredTiles, entries_of, leaf_hash};
-use crate::store::archive::tiles_begin;
+use crate::store::archive::{Archive, tiles_begin};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
 use base64::Engine;
@@ -112,6 +112,12 @@ impl Registry {
             Some(archive) if node == self.node && index < archive.end() => Err(Error::Archived(archive.end())),
             _ => Ok(()),
         }
+    }
+
+    /// The first entry of a node's log that is not in an archive.
+    pub(super) fn kept_from(&self, node: &str) -> LogPosition {
+        let archive = self.archived.as_ref().filter(|_| node == self.node);
+        LogPosition { node: node.to_owned().into(), index: archive.map_or(0, Archive::end) }
     }
 
     /// Whether the tile with the entry's leaf hash is in the database. Those around the end of the archives are.

@@ -5,7 +5,7 @@
 -- One row for each segment (65,536 entries of a log, the first at a multiple of that) that is indexed.
 CREATE TABLE search_segment (
     place       INTEGER NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the segment's first entry
-    seal        BLOB    NOT NULL, -- leaf hash of its last entry; if the log has another one there, the row is of another log
+    seal        BLOB    NOT NULL, -- hash over the log's last entry in it, the summary and all postings; if it does not fit, all of it is made anew
     summary     BLOB    NOT NULL  -- 32 bytes, a bit for each act that occurs; 1 byte, a bit for each verdict; then each party: length and text
 ) STRICT;
 

@@ -330,6 +330,7 @@ async fn a_report_of_a_subject_shows_each_check_of_it_and_nothing_else() {
             json!(["970436", null, null, "warn"])
         ]
     );
+    assert_eq!(report.json()["checked_from"], "main/0");
     // The verdict is the subject's and not the transaction's.
     let body = json!({ "subject": account("9000000000000") });
     let clear = items(&server.post("/v1/log/reports/subject").by("auditor").json(&body).send().await);
@@ -361,6 +362,7 @@ async fn a_report_of_a_flag_names_every_party_that_was_answered_with_it() {
     server.get(&format!("/v1/flags/{flag}")).by("officer").send().await.is(200);
     let path = format!("/v1/log/reports/flags/{flag}");
     let report = read(&server, &path).await.is(200);
+    assert_eq!(report.json()["checked_from"], "main/0");
     let parties = report.json()["parties"].as_array().unwrap().clone();
     let named: Vec<Value> = parties.iter().map(|party| json!([party["party"], party["checks"]])).collect();
     assert_eq!(named, [json!(["970415", 1]), json!(["970436", 2])]);

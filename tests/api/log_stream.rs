@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 const CSV: &str = "text/csv";
-/// As src/registry/audit.rs and src/http/stream.rs have it.
-const STREAMS_MAX: usize = 8;
+/// As src/registry/streams.rs and src/http/stream.rs have it.
+const STREAMS_OF_A_CLIENT_MAX: usize = 2;
 const STALL_TIME_MAX: Duration = Duration::from_secs(20);
 
 async fn stream(server: &Server, query: &str) -> Answer {
@@ -215,7 +215,7 @@ async fn the_index_behind_the_log_changes_no_answer() {
 async fn stalled_clients_lose_their_streams(server: &Server) {
     let token = server.token("auditor").await;
     let mut stalled = Vec::new();
-    for place in 0..STREAMS_MAX {
+    for place in 0..STREAMS_OF_A_CLIENT_MAX {
         // Each with a connection of its own: in HTTP/2 those that stall would use up what one connection may hold.
         let http = client(&server.ca_file);
         let http = if place % 2 == 0 { http.http1_only() } else { http }.build().unwrap();

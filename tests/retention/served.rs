@@ -46,6 +46,13 @@ async fn archived_entries_are_not_found_with_words_and_everything_after_them_is(
     let found =
         server.post("/v1/log/search").by("auditor").json(&json!({ "act": "log.archive" })).send().await.is(200).json();
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
+    // What is archived is in no report, and the reports say so.
+    let flags = server.get("/v1/flags").by("officer").send().await.is(200).json();
+    let flag = flags["items"][0]["id"].as_str().unwrap();
+    let report = server.get(&format!("/v1/log/reports/flags/{flag}")).by("auditor").send().await.is(200).json();
+    assert_eq!(report["checked_from"], format!("main/{first}"));
+    let report = server.post("/v1/log/reports/subject").by("auditor").json(&json!({ "subject": check["subjects"][0] }));
+    assert_eq!(report.send().await.is(200).json()["checked_from"], format!("main/{first}"));
     let (from, to) = (first + 1, first + 500);
     let consistency = format!("/v1/log/main/consistency?from={from}&to={to}");
     let (status, text) = proof(&consistency, "auditor").await;

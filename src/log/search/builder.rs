@@ -1,8 +1,8 @@
 //! The thread that builds the search index behind the log's writer. It reads committed batches alone, takes its time, and
 //! never makes anybody wait; when it fails, searches read more of the log.
 
-use super::super::{entries_of, leaf_hash};
-use super::segment::{Draft, SEGMENT_ENTRIES};
+use super::super::entries_of;
+use super::segment::{Draft, SEGMENT_ENTRIES, Seal};
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, Store, StoreError};
 use std::collections::BTreeSet;
@@ -106,6 +106,11 @@ impl Shared {
     }
 }
 
+/// What the index says, if it can be read: what cannot is made anew from the log.
+fn readable<T>(read: Result<T, StoreError>) -> Option<T> {
+    read.inspect_err(|error| tracing::warn!(%error, "a segment of the search index cannot be read")).ok()
+}
+
 struct Builder {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
@@ -140,28 +145,50 @@ impl Builder {
 
     fn build(&self) -> Result<(), Ended> {
         let mut connection = self.store.search_writer()?;
-        self.admit(connection.as_mut())?;
-        let result = self.follow(connection.as_mut());
+        let result = self.admit(connection.as_mut()).and_then(|()| self.follow(connection.as_mut()));
         if matches!(result, Err(Ended::Stopped)) {
             connection.settle()?;
         }
         result
     }
 
-    /// Admits the segments whose seal is the log's, and drops the others: they are of a log that went on otherwise.
+    /// Admits the segments whose seal fits the log and what they hold, one after the other, and drops the others: they are
+    /// damaged, or of a log that went on otherwise.
     fn admit(&self, connection: &mut dyn Connection) -> Result<(), Ended> {
         let log = self.shared.log;
         // After an error the index may have been made anew.
         self.shared.segments.write().unwrap_or_else(PoisonError::into_inner).clear();
         for (first_index, seal) in store::search::segments(connection, log)? {
-            let last = self.entry(first_index + SEGMENT_ENTRIES - 1)?;
-            if last.is_some_and(|bytes| leaf_hash(&bytes).as_slice() == seal) {
+            if self.recomputed_seal(connection, first_index)?.is_some_and(|recomputed| recomputed.as_slice() == seal) {
                 self.shared.cover(first_index);
             } else {
+                tracing::warn!(first_index, "a segment of the search index is not sound; it is made anew");
                 store::search::remove(connection, log, first_index)?;
             }
         }
         Ok(())
+    }
+
+    /// The seal that belongs to what is stored of a segment; `None` if something is missing or cannot be read.
+    fn recomputed_seal(&self, connection: &mut dyn Connection, first_index: u64) -> Result<Option<[u8; 32]>, Ended> {
+        let log = self.shared.log;
+        let Some(last) = self.entry(first_index + SEGMENT_ENTRIES - 1)? else { return Ok(None) };
+        let Some(summary) = readable(store::search::summary(connection, log, first_index)) else { return Ok(None) };
+        let mut seal = Seal::start(first_index, &last, &summary.unwrap_or_default());
+        for bucket in 0..=u8::MAX {
+            let mut is_there = false;
+            let read = store::search::postings(connection, log, first_index, bucket, &mut |postings| {
+                is_there = true;
+                seal.add(postings);
+            });
+            if readable(read).is_none() || !is_there {
+                return Ok(None);
+            }
+            if bucket % 16 == 15 && self.shared.waits(PAUSE) {
+                return Err(Ended::Stopped);
+            }
+        }
+        Ok(Some(seal.finish()))
     }
 
     /// An entry's bytes, if the database still has it.

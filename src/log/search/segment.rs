@@ -6,6 +6,7 @@ use super::super::view::EntryView;
 use super::filter::LogFilter;
 use crate::domain::Verdict;
 use crate::store::search::Segment;
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
 pub const SEGMENT_ENTRIES: u64 = 65_536;
@@ -113,7 +114,36 @@ impl Draft {
                 pause();
             }
         }
-        Segment { first_index: self.first_index, seal: leaf_hash(last), summary, postings }
+        let mut seal = Seal::start(self.first_index, last, &summary);
+        for postings in &postings {
+            seal.add(postings);
+            pause();
+        }
+        Segment { first_index: self.first_index, seal: seal.finish(), summary, postings }
+    }
+}
+
+/// The hash that binds all that is kept of a segment to the entry at its end. Each part goes in with its length before it.
+pub(super) struct Seal(Sha256);
+
+impl Seal {
+    /// `last` are the bytes of the segment's last entry.
+    pub(super) fn start(first_index: u64, last: &[u8], summary: &[u8]) -> Self {
+        let mut seal = Self(Sha256::new());
+        seal.0.update(first_index.to_be_bytes());
+        seal.0.update(leaf_hash(last));
+        seal.add(summary);
+        seal
+    }
+
+    /// The buckets' postings, in order.
+    pub(super) fn add(&mut self, part: &[u8]) {
+        self.0.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        self.0.update(part);
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 
