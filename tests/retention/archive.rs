@@ -3,6 +3,7 @@
 use crate::registry::{Registry, assert_says, flip, let_go, run};
 use crate::support::process::Process;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 #[tokio::test]
@@ -126,6 +127,7 @@ async fn the_log_goes_on_from_archive_to_archive_and_is_verified_as_one() {
     let said = registry.archive(&between, "first").done();
     assert_says(&said, &[&format!("archived: entries 0 to before {end}"), "sha256: ", &registry.key()]);
     assert!(!registry.path("first.unfinished").exists());
+    assert_eq!(fs::metadata(registry.path("first")).unwrap().permissions().mode() & 0o777, 0o600);
     let all = registry.count("SELECT MAX(place + size) FROM log_batch");
     assert_says(
         &registry.verify("first", &[]).done(),

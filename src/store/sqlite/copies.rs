@@ -6,19 +6,21 @@ use super::{ARCHIVE_VERSION, PAGE_BYTES, STATEMENTS_CACHED_MAX, SqliteConnection
 use crate::store::{Connection, StoreError};
 use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// 4 MiB, then a breath, so that the disk is also there for the writer.
 const PAGES_AT_ONCE: i32 = 256;
 const PAUSE: Duration = Duration::from_millis(2);
+const OWNER_READS_AND_WRITES: u32 = 0o600;
 
 impl SqliteStore {
     /// Makes an empty archive. It is not journaled, since only a whole one counts: the caller syncs the file at the end.
     pub fn create_archive(path: &Path) -> Result<Box<dyn Connection + Send>, StoreError> {
-        if path.exists() {
-            return Err(StoreError::Engine(format!("{} exists already", path.display())));
-        }
+        // SQLite would make it for everybody to read.
+        let made = std::fs::File::options().write(true).create_new(true).mode(OWNER_READS_AND_WRITES).open(path);
+        made.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))?;
         let inner = rusqlite::Connection::open_with_flags(path, OpenFlags::default())?;
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
         inner.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
