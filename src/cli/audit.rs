@@ -121,6 +121,9 @@ fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
     print(origin(&keys), &report);
     Ok(())
 }
+    if start == DATABASE_START && archive::is_archive(&path) {
+        println!("this is an archive: that the log goes on from it, or names it, was not looked at");
+    }
 
 pub fn read_kept(checkpoints: &[PathBuf]) -> Result<Kept, Failure> {
     let mut kept = Kept::default();
@@ -155,6 +158,10 @@ pub fn verify_database(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], 
     if is_archive {
         // The log says so after the archive's end.
         start.seals.clear();
+        // Only an archive needs no log that says what became of the entries before it, so a registry must not pass for one.
+        if path.file_name().is_some_and(|name| name == DATABASE_FILE) {
+            return Err(failed(path, Fault::Stored("a mark that it is an archive").at(0)));
+        }
     }
     let length = source.length().map_err(|error| failed(path, error))?;
     let bar = progress_bar(length, "{human_pos} of {human_len} entries");

@@ -91,6 +91,22 @@ async fn entries_that_went_without_an_archive_are_found() {
 }
 
 #[tokio::test]
+async fn a_registry_that_says_it_is_an_archive_is_not_believed() {
+    let (registry, between) = Registry::with(600, 300).await;
+    registry.archive(&between, "registry.db").failed(2, "never of an archive");
+    registry.archive(&between, "archive").done();
+    assert_says(&registry.verify("archive", &[]).done(), &["this is an archive"]);
+    registry.grow(300).await;
+    let other = "UPDATE log_archive SET digest = zeroblob(32)";
+    registry.without_triggers().execute_batch(&format!("{other}; PRAGMA user_version = 1")).unwrap();
+    for path in ["data", "data/registry.db"] {
+        registry.verify(path, &[]).failed(1, "entry 0: the database holds a mark that it is an archive");
+    }
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).failed(1, "a mark that it is an archive");
+    registry.archive("2100-01-01", "second").failed(1, "a mark that it is an archive");
+}
+
+#[tokio::test]
 async fn what_changes_in_the_tree_before_the_archives_end_is_found() {
     let (registry, between) = Registry::with(70_000, 300).await;
     registry.archive(&between, "archive").done();
