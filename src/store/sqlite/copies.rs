@@ -67,7 +67,7 @@ impl SqliteStore {
         }
         // Without a `-wal` file nobody had the source open, and it was read without a lock.
         if store.access == Access::LoneCopy && (has_wal(from) || written(from)? != before) {
-            return Err(StoreError::Engine(format!("{}: somebody began to write it meanwhile", from.display())));
+            return Err(StoreError::Engine(format!("{}: somebody wrote to it meanwhile; do it again", from.display())));
         }
         drop(backup);
         // The log proves itself; of the rest, this alone tells that no disk damaged it.
