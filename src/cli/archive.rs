@@ -57,6 +57,11 @@ pub async fn archive(args: &ArchiveArgs) -> Result<(), Failure> {
 }
 
 async fn seal(args: &ArchiveArgs, node: &str, open: &OpenLog) -> Result<(Archive, Vec<String>), Failure> {
+    if args.file.file_name().is_some_and(|name| name == DATABASE_FILE) {
+        return Err(Failure::Usage(format!(
+            "{DATABASE_FILE} is the name of a registry's database, never of an archive"
+        )));
+    }
     let log = open.log.number();
     let due = open.store.find(|connection| Part::due(connection, log, args.before)).map_err(of_store)?;
     let due = due.ok_or_else(|| {
@@ -137,7 +142,8 @@ fn recognise(args: &ArchiveArgs, open: &OpenLog, keys: &[VerifierKey], due: &Par
     if is_same && is_due { Ok(part) } else { Err(refused()) }
 }
 
-fn is_archive(path: &Path) -> bool {
+/// Whether a file says that it is an archive.
+pub fn is_archive(path: &Path) -> bool {
     SqliteStore::open_copy(path).is_ok_and(|store| store.is_archive().unwrap_or_default())
 }
 

@@ -4,7 +4,9 @@
 use super::{Failure, archive, backup};
 use crate::log::note::{NOTE_BYTES_MAX, VerifierKey};
 use crate::log::receipt::{RECEIPT_BYTES_MAX, Receipt};
-use crate::log::verify::{Chain, Database, Export, Fault, Kept, Report, Seal, Start, Verifier, VerifyError};
+use crate::log::verify::{
+    Chain, Continued, Database, Export, Fault, Kept, Report, Seal, Start, Verifier, VerifyError, first_of_export,
+};
 use crate::server::{self, DATABASE_FILE};
 use crate::store::Connection;
 use crate::store::archive::Archive;
@@ -113,12 +115,15 @@ fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
     let start = read_start(&path, DATABASE_START.len())?;
     let report = if start == DATABASE_START {
         verify_database(&path, &args.archives, &keys, kept)?
-    } else if start.starts_with(EXPORT_START) && args.archives.is_empty() {
-        verify_export(&path, &keys, kept)?
+    } else if start.starts_with(EXPORT_START) {
+        verify_export(&path, &args.archives, &keys, kept)?
     } else {
         return Err(unreadable(&path, &"neither a database nor an export"));
     };
     print(origin(&keys), &report);
+    if start == DATABASE_START && archive::is_archive(&path) {
+        println!("this is an archive: that the log goes on from it, or names it, was not looked at");
+    }
     Ok(())
 }
 
@@ -153,6 +158,10 @@ pub fn verify_database(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], 
     let mut start = source.start().map_err(|error| failed(path, error))?;
     let is_archive = store.is_archive().map_err(|error| of_store(path, error))?;
     if is_archive {
+        // Only an archive needs no log that says what became of the entries before it, so a registry must not pass for one.
+        if path.file_name().is_some_and(|name| name == DATABASE_FILE) {
+            return Err(failed(path, Fault::Stored("a mark that it is an archive").at(0)));
+        }
         // The log says so after the archive's end.
         start.seals.clear();
     }
@@ -205,13 +214,51 @@ fn open_archives(given: &[PathBuf], named: &[Archive]) -> Result<Opened, Failure
     }
 }
 
-fn verify_export(path: &Path, keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
-    let verifier = verifier(Start::default(), keys, kept)?;
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    let bar = progress_bar(metadata.len(), "{bytes} of {total_bytes}");
-    let lines = BufReader::with_capacity(READ_BYTES_AT_ONCE, bar.wrap_read(file));
-    let verified = verifier.run(&mut Export::new(lines, node(keys)), &mut |_| {});
+/// An export, which begins with the first entry of the log or where the last of the archives ends.
+fn verify_export(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
+    let open = || File::open(path).map_err(|error| unreadable(path, &error));
+    let first = first_of_export(BufReader::new(open()?)).map_err(|error| failed(path, error))?;
+    let mut connections = Vec::new();
+    for path in archives {
+        let store = SqliteStore::open_copy(path).and_then(|store| Ok((store.is_archive()?, store.reader()?)));
+        let (is_archive, connection) = store.map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
+        if !is_archive {
+            return Err(Failure::Usage(format!("{}: no archive", path.display())));
+        }
+        connections.push((path, connection));
+    }
+    let mut parts = Vec::new();
+    for (path, connection) in &mut connections {
+        let part = Database::open(connection.as_mut(), node(keys));
+        let part = part.and_then(|mut part| Ok((part.first_index()?, part.length()?, part)));
+        parts.push(part.map_err(|error| failed(path, error))?);
+    }
+    parts.sort_by_key(|(first, _, _)| *first);
+    let mut next = parts.first().map_or(0, |(first, _, _)| *first);
+    for (first, end, _) in &parts {
+        if *first != next {
+            return Err(Failure::Usage(format!(
+                "the archives do not follow each other: one of entry {next} is needed"
+            )));
+        }
+        next = *end;
+    }
+    if first > next {
+        let words = "give the archives of the entries before with --archive";
+        return Err(unreadable(path, &format!("it begins with entry {first}, not with {next}; {words}")));
+    }
+    if first < next {
+        return Err(Failure::Usage(format!("{} begins with entry {first}, before the archives end", path.display())));
+    }
+    let start = parts.first_mut().map_or(Ok(Start::default()), |(_, _, part)| part.start());
+    // What comes before the first archive was sealed too, but the log need not say so before the export's end.
+    let start = Start { seals: Vec::new(), ..start.map_err(|error| failed(path, error))? };
+    let file = open()?;
+    let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
+    let bar = progress_bar(length, "{bytes} of {total_bytes}");
+    let export = Export::new(BufReader::with_capacity(READ_BYTES_AT_ONCE, bar.wrap_read(file)), node(keys));
+    let parts: Vec<_> = parts.into_iter().map(|(_, _, part)| part).collect();
+    let verified = verifier(start, keys, kept)?.run(&mut Continued::new(parts, export), &mut |_| {});
     bar.finish_and_clear();
     verified.map_err(|error| failed(path, error))
 }

@@ -3,6 +3,7 @@
 use crate::registry::{Registry, assert_says, flip, let_go, run};
 use crate::support::process::Process;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 #[tokio::test]
@@ -90,6 +91,22 @@ async fn entries_that_went_without_an_archive_are_found() {
 }
 
 #[tokio::test]
+async fn a_registry_that_says_it_is_an_archive_is_not_believed() {
+    let (registry, between) = Registry::with(600, 300).await;
+    registry.archive(&between, "registry.db").failed(2, "never of an archive");
+    registry.archive(&between, "archive").done();
+    assert_says(&registry.verify("archive", &[]).done(), &["this is an archive"]);
+    registry.grow(300).await;
+    let other = "UPDATE log_archive SET digest = zeroblob(32)";
+    registry.without_triggers().execute_batch(&format!("{other}; PRAGMA user_version = 1")).unwrap();
+    for path in ["data", "data/registry.db"] {
+        registry.verify(path, &[]).failed(1, "entry 0: the database holds a mark that it is an archive");
+    }
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).failed(1, "a mark that it is an archive");
+    registry.archive("2100-01-01", "second").failed(1, "a mark that it is an archive");
+}
+
+#[tokio::test]
 async fn what_changes_in_the_tree_before_the_archives_end_is_found() {
     let (registry, between) = Registry::with(70_000, 300).await;
     registry.archive(&between, "archive").done();
@@ -126,6 +143,7 @@ async fn the_log_goes_on_from_archive_to_archive_and_is_verified_as_one() {
     let said = registry.archive(&between, "first").done();
     assert_says(&said, &[&format!("archived: entries 0 to before {end}"), "sha256: ", &registry.key()]);
     assert!(!registry.path("first.unfinished").exists());
+    assert_eq!(fs::metadata(registry.path("first")).unwrap().permissions().mode() & 0o777, 0o600);
     let all = registry.count("SELECT MAX(place + size) FROM log_batch");
     assert_says(
         &registry.verify("first", &[]).done(),

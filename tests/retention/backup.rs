@@ -84,6 +84,57 @@ async fn a_log_that_is_being_written_is_backed_up_at_one_moment_and_restored() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_damaged_beside_the_log_is_not_backed_up() {
+    let (registry, _) = Registry::with(300, 0).await;
+    // An index that does not say what its table does, as after a lost write.
+    for change in [
+        "CREATE TABLE mislaid AS SELECT * FROM sqlite_master WHERE name = 'flag_by_state'; PRAGMA writable_schema = ON; \
+         DELETE FROM sqlite_master WHERE name = 'flag_by_state'",
+        "INSERT INTO flag VALUES (x'01', 's', 'v', 'c', 'c', 'active', 1, NULL, NULL, NULL, NULL)",
+        "PRAGMA writable_schema = ON; INSERT INTO sqlite_master SELECT * FROM mislaid; DELETE FROM mislaid",
+    ] {
+        let database = registry.sql();
+        database.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+        database.execute_batch(change).unwrap();
+    }
+    registry.verify("data", &[]).done();
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).failed(1, "the database is damaged");
+    registry.canhbao(&["restore", "--from", "backup", "--to", "restored"]).failed(1, "no finished backup");
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_what_a_backup_is_made_or_restored_from() {
+    let (registry, _) = Registry::with(300, 0).await;
+    // As long as somebody has it open, what was written last is in the -wal file alone.
+    let held = registry.sql();
+    held.execute_batch("CREATE TABLE beside (number INTEGER)").unwrap();
+    let (backed_up, restored) = (registry.copy(), registry.copy());
+    drop(held);
+    let files = ["data/registry.db", "data/registry.db-wal"];
+    let all = |of: &Registry| files.map(|name| fs::read(of.path(name)).unwrap());
+    let (before, entries) = (all(&backed_up), registry.count("SELECT MAX(place + size) FROM log_batch"));
+    assert!(!before[1].is_empty());
+    let said = backed_up.canhbao(&["backup", "--data", "data", "--to", "backup"]).done();
+    assert_says(&said, &[&format!("entries: 0 to before {entries}")]);
+    assert!(all(&backed_up) == before);
+    let copied = rusqlite::Connection::open(backed_up.path("backup/registry.db")).unwrap();
+    copied.query_row("SELECT COUNT(*) FROM beside", [], |_| Ok(())).unwrap();
+    drop(copied);
+    let said = restored.canhbao(&["restore", "--from", "data", "--to", "restored"]).done();
+    assert_says(&said, &[&format!("entries: 0 to before {entries}")]);
+    assert!(all(&restored) == before);
+    // From a directory in which nothing can be written.
+    let backup = backed_up.path("backup");
+    let mode = |mode| fs::set_permissions(&backup, PermissionsExt::from_mode(mode)).unwrap();
+    let names = || fs::read_dir(&backup).unwrap().map(|found| found.unwrap().file_name()).collect::<Vec<_>>();
+    let before = names();
+    mode(0o500);
+    backed_up.canhbao(&["restore", "--from", "backup", "--to", "again"]).done();
+    mode(0o700);
+    assert_eq!(names(), before);
+}
+
+#[tokio::test]
 async fn a_registry_with_archives_is_backed_up_and_restored() {
     let (registry, between) = Registry::with(600, 300).await;
     registry.archive(&between, "archive").done();

@@ -8,6 +8,7 @@ mod support;
 mod archive;
 mod backup;
 mod crash;
+mod export;
 mod key;
 mod proofs;
 mod registry;

@@ -53,6 +53,11 @@ impl<'a> Database<'a> {
         Ok(Start { edge, latest: last.at_max, tiles_begin: Some(tiles_begin(size)), seals })
     }
 
+    /// The index of the first entry that is here.
+    pub fn first_index(&mut self) -> Result<u64, VerifyError> {
+        store::log::first_index(self.connection, self.log).map_err(|error| self.failed(error))
+    }
+
     /// How many entries the log claims to have, to tell how long a verification will take.
     pub fn length(&mut self) -> Result<u64, VerifyError> {
         let end = store::log::end(self.connection, self.log);

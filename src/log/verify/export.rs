@@ -34,6 +34,14 @@ struct Line<'a> {
     bytes: Cow<'a, str>,
 }
 
+/// The index of the entry that an export says it begins with; 0 if it says none.
+pub fn first_of_export(lines: impl BufRead) -> Result<u64, VerifyError> {
+    let mut line = Vec::new();
+    let read = lines.take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+    read.map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+    Ok(serde_json::from_slice::<Line<'_>>(&line).map_or(0, |line| line.index))
+}
+
 impl<R: BufRead> Export<R> {
     /// An export of the log of `node` from its first entry on.
     pub fn new(lines: R, node: &str) -> Self {
@@ -45,6 +53,11 @@ impl<R: BufRead> Export<R> {
             line: Vec::new(),
             rendered: Vec::new(),
         }
+    }
+
+    /// The export begins where archives end; the latest time of an entry in them counts on.
+    pub(super) fn continue_from(&mut self, index: u64, latest: Timestamp) {
+        (self.next_index, self.latest) = (index, latest);
     }
 
     /// Reads a line; false at the end. A last line that was cut off is a fault, not an end.

@@ -3,14 +3,16 @@
 
 mod before;
 mod chain;
+mod continued;
 mod database;
 mod export;
 mod report;
 mod trust;
 
 pub use chain::Chain;
+pub use continued::Continued;
 pub use database::Database;
-pub use export::Export;
+pub use export::{Export, first_of_export};
 pub use report::{Fault, Finding, Report, VerifyError};
 
 use super::merkle::{Edge, FullTile, Hash, TILE_WIDTH};

@@ -109,7 +109,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub(super) fn at(self, index: u64) -> VerifyError {
+    pub fn at(self, index: u64) -> VerifyError {
         VerifyError::Tampered(Finding { index, fault: self })
     }
 }

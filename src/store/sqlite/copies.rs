@@ -1,24 +1,26 @@
 //! Files beside the database: archives of a log, and copies of the whole that are made while somebody writes. What is copied
 //! is of one moment, and the writer is never made to wait for it.
 
-use super::migrations::{applied, archive_schema, newest};
-use super::{ARCHIVE_VERSION, PAGE_BYTES, STATEMENTS_CACHED_MAX, SqliteConnection, SqliteStore};
+use super::migrations::archive_schema;
+use super::{ARCHIVE_VERSION, Access, PAGE_BYTES, STATEMENTS_CACHED_MAX, SqliteConnection, SqliteStore, has_wal};
 use crate::store::{Connection, StoreError};
 use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// 4 MiB, then a breath, so that the disk is also there for the writer.
 const PAGES_AT_ONCE: i32 = 256;
 const PAUSE: Duration = Duration::from_millis(2);
+const OWNER_READS_AND_WRITES: u32 = 0o600;
 
 impl SqliteStore {
     /// Makes an empty archive. It is not journaled, since only a whole one counts: the caller syncs the file at the end.
     pub fn create_archive(path: &Path) -> Result<Box<dyn Connection + Send>, StoreError> {
-        if path.exists() {
-            return Err(StoreError::Engine(format!("{} exists already", path.display())));
-        }
+        // SQLite would make it for everybody to read.
+        let made = std::fs::File::options().write(true).create_new(true).mode(OWNER_READS_AND_WRITES).open(path);
+        made.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))?;
         let inner = rusqlite::Connection::open_with_flags(path, OpenFlags::default())?;
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
         inner.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
@@ -41,16 +43,15 @@ impl SqliteStore {
         if to.exists() {
             return Err(StoreError::Engine(format!("{} exists already", to.display())));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let inner = rusqlite::Connection::open_with_flags(from, flags)?;
-        inner.pragma_update(None, "query_only", true)?;
-        let mut source = SqliteConnection { inner };
-        let (applied, newest) = (applied(&mut source)?, newest()?);
-        if applied != newest {
-            return Err(StoreError::Engine(format!("the database has migration {applied}, this program has {newest}")));
-        }
-        // A copy that does not hold on to one moment would begin anew with every commit of the writer.
-        source.inner.execute_batch("BEGIN")?;
+        let written = |path: &Path| {
+            let found = std::fs::metadata(path).and_then(|found| Ok((found.len(), found.modified()?)));
+            found.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))
+        };
+        let before = written(from)?;
+        // Nothing is written to the source: it may be evidence, or lie on a read-only medium.
+        let store = Self::open_copy(from)?;
+        let mut source = store.open_reader()?;
+        // A copy that does not hold on to one moment, from a first read on, would begin anew with every commit of the writer.
         crate::store::registry_name(&mut source)?;
         let mut target = rusqlite::Connection::open_with_flags(to, OpenFlags::default())?;
         let backup = Backup::new(&source.inner, &mut target)?;
@@ -64,6 +65,13 @@ impl SqliteStore {
             }
             std::thread::sleep(PAUSE);
         }
-        Ok(())
+        // Without a `-wal` file nobody had the source open, and it was read without a lock.
+        if store.access == Access::LoneCopy && (has_wal(from) || written(from)? != before) {
+            return Err(StoreError::Engine(format!("{}: somebody wrote to it meanwhile; do it again", from.display())));
+        }
+        drop(backup);
+        // The log proves itself; of the rest, this alone tells that no disk damaged it.
+        let found: String = target.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if found == "ok" { Ok(()) } else { Err(StoreError::Engine(format!("the database is damaged: {found}"))) }
     }
 }

@@ -80,9 +80,7 @@ impl SqliteStore {
     /// Opens a copy of a database, or an archive, to read it only. The schema of a copy must be this program's, since it is
     /// not brought up to date; that of an archive never changes.
     pub fn open_copy(path: &Path) -> Result<Self, StoreError> {
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let access = if Path::new(&wal).exists() { Access::Copy } else { Access::LoneCopy };
+        let access = if has_wal(path) { Access::Copy } else { Access::LoneCopy };
         let store = Self { path: path.to_path_buf(), access, idle: Mutex::new(Vec::new()) };
         let mut connection = store.open_reader()?;
         if connection.is_of(ARCHIVE_VERSION) {
@@ -193,6 +191,13 @@ impl Store for SqliteStore {
         }
         Ok(())
     }
+}
+
+/// Whether a database has a `-wal` file beside it, as it does while somebody has it open.
+fn has_wal(path: &Path) -> bool {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    Path::new(&wal).exists()
 }
 
 /// With SQLite's promise that nobody changes the file, so that it needs no lock and nothing beside it.
