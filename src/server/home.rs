@@ -56,6 +56,7 @@ pub enum HomeError {
 /// An opened data directory; the lock lasts as long as this does.
 pub struct Home {
     path: PathBuf,
+    sign_uncovered: bool,
     _lock: File,
 }
 
@@ -125,10 +126,15 @@ impl Home {
         let lock = File::options().create(true).truncate(false).write(true).open(&file);
         let lock = lock.map_err(|error| failed(&file, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), sign_uncovered: false, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse(path.to_owned())),
             Err(fs::TryLockError::Error(error)) => Err(failed(&file, &error)),
         }
+    }
+
+    /// The operator answers for entries that no server leaves without a checkpoint.
+    pub fn signing_uncovered(self) -> Self {
+        Self { sign_uncovered: true, ..self }
     }
 
     pub fn path(&self) -> &Path {
@@ -157,7 +163,7 @@ impl Home {
             Err(error) if error.is_not_found() => None,
             other => Some(Box::new(other?)),
         };
-        Ok(Signers { current: Box::new(current), previous })
+        Ok(Signers { current: Box::new(current), previous, sign_uncovered: self.sign_uncovered })
     }
 
     pub fn hasher(&self) -> Result<SubjectHasher, HomeError> {
