@@ -1,5 +1,6 @@
 //! The data directory: its lock, its keys, its database. One process at a time; keys that others can read are refused.
 
+use super::key_list;
 use super::log_key::LogKey;
 use crate::auth::Authority;
 use crate::auth::key_file::{KeyError, create_private};
@@ -159,10 +160,13 @@ impl Home {
             }
             other => other?,
         };
-        let previous: Option<Box<dyn Signer>> = match key(PREVIOUS_LOG_KEY_FILE) {
+        let previous = match key(PREVIOUS_LOG_KEY_FILE) {
             Err(error) if error.is_not_found() => None,
-            other => Some(Box::new(other?)),
+            other => Some(other?),
         };
+        let known: Vec<_> = previous.iter().chain([&current]).filter_map(LogKey::verifier).collect();
+        key_list::add(&keys, &known)?;
+        let previous = previous.map(|key| -> Box<dyn Signer> { Box::new(key) });
         Ok(Signers { current: Box::new(current), previous, sign_uncovered: self.sign_uncovered })
     }
 

@@ -6,13 +6,13 @@ use super::home::{
     DATABASE_FILE, Home, HomeError, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, UNFINISHED_FILE, failed,
     make_private_directory,
 };
-use super::{LogKey, ServeError};
+use super::{LogKey, ServeError, key_list};
 use crate::auth::key_file::{create_private, read_private};
 use crate::auth::keys::SigningKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, FILE};
 use crate::domain::{Change, Timestamp};
-use crate::log::note::{Checkpoint, Signer, VerifierKey};
+use crate::log::note::{Checkpoint, VerifierKey};
 use crate::log::{Log, Opening, Publish};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
@@ -52,22 +52,22 @@ impl OpenLog {
     }
 }
 
-/// The keys in a data directory, or in a backup of one, that verify the checkpoints of a node's log. The current one is first.
+/// The keys in a data directory, or in a backup of one, that verify the checkpoints of a node's log: the current one first, and
+/// those it had before.
 pub fn log_keys(data: &Path, node: &str) -> Result<Vec<VerifierKey>, HomeError> {
     let registry = SqliteStore::open_copy(&data.join(DATABASE_FILE))?;
-    let registry = store::registry_name(registry.reader()?.as_mut())?;
-    let mut keys = Vec::new();
+    let origin = format!("{}/{node}", store::registry_name(registry.reader()?.as_mut())?);
+    let (directory, mut keys) = (data.join(KEYS_DIRECTORY), Vec::new());
     for file in [LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE] {
-        match LogKey::load(&data.join(KEYS_DIRECTORY).join(file), &format!("{registry}/{node}")) {
+        match LogKey::load(&directory.join(file), &origin) {
             Err(error) if error.is_not_found() => {}
-            key => keys.extend(verifier(&key?)),
+            key => keys.extend(key?.verifier()),
         }
     }
+    let listed = key_list::read(&directory, &origin)?;
+    let older: Vec<_> = listed.into_iter().filter(|key| !keys.contains(key)).collect();
+    keys.extend(older);
     Ok(keys)
-}
-
-fn verifier(key: &LogKey) -> Option<VerifierKey> {
-    VerifierKey::new(key.name(), key.public_key())
 }
 
 impl Home {
@@ -86,7 +86,7 @@ impl Home {
         create_private(&copy, &read_private(&current)?)?;
         rename(&copy, &previous)?;
         rename(&next, &current)?;
-        verifier(&LogKey::load(&current, &origin)?).ok_or(HomeError::Refused("the registry's name cannot name a log"))
+        LogKey::load(&current, &origin)?.verifier().ok_or(HomeError::Refused("the registry's name cannot name a log"))
     }
 
     /// The name of the log, if its current key needs nobody any more to vouch for it.
@@ -105,7 +105,7 @@ impl Home {
         let origin = format!("{registry}/{node}");
         let key = match LogKey::load(&self.path().join(KEYS_DIRECTORY).join(LOG_KEY_FILE), &origin) {
             Err(error) if error.is_not_found() => return Err(UNUSED),
-            key => verifier(&key?).ok_or(UNUSED)?,
+            key => key?.verifier().ok_or(UNUSED)?,
         };
         let signed = note.is_some_and(|note| Checkpoint::parse_signed(&note, &[key]).is_ok());
         if signed { Ok(origin) } else { Err(UNUSED) }
