@@ -1,7 +1,7 @@
 //! What is done to a registry that is not being served, or beside one that is: its log opened alone, its log's key changed,
 //! its files copied. No step leaves the log without a key, or a copy that looks whole and is not.
 
-use super::files::{copy_private, rename, sync};
+use super::files::{copy_private, digest, rename, sync};
 use super::home::{
     DATABASE_FILE, Home, HomeError, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, UNFINISHED_FILE, failed,
     make_private_directory,
@@ -16,6 +16,7 @@ use crate::log::note::{Checkpoint, VerifierKey};
 use crate::log::{Log, Opening, Publish};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +120,19 @@ fn remove_if_there(path: &Path) -> Result<(), HomeError> {
     }
 }
 
+/// Name and digest of each file of keys, in the order of their names.
+fn key_files(keys: &Path) -> Result<Vec<(OsString, [u8; 32])>, HomeError> {
+    let mut files = Vec::new();
+    for found in fs::read_dir(keys).map_err(|error| failed(keys, &error))? {
+        let found = found.map_err(|error| failed(keys, &error))?;
+        if found.path().is_file() {
+            files.push((found.file_name(), digest(&found.path())?));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
 /// A copy of a registry that is not yet known to be sound. Until `finish`, a mark in it says so.
 pub struct Copy {
     path: PathBuf,
@@ -155,7 +169,12 @@ impl Copy {
         SqliteStore::back_up(&from.join(DATABASE_FILE), &to.join(DATABASE_FILE), progress)?;
         sync(&to.join(DATABASE_FILE))?;
         sync(to)?;
-        Ok(copy)
+        // A key is changed in the files before it is in the database: equal now, they belong to what was copied.
+        if key_files(&keys)? == key_files(&to.join(KEYS_DIRECTORY))? {
+            Ok(copy)
+        } else {
+            Err(HomeError::Refused("the keys were changed meanwhile: remove the copy and make another"))
+        }
     }
 
     /// Copies a file to the same place below the copy. What lies elsewhere, or is not there, is only noted.
