@@ -490,6 +490,60 @@ async fn a_new_key_is_announced_and_vouched_for_by_the_old_one_and_a_strange_one
 }
 
 #[tokio::test]
+async fn a_start_refuses_to_sign_what_no_server_leaves_without_a_checkpoint() {
+    let (home, store) = Broken::new();
+    let (log, published) = start(&store);
+    for (number, at_ms) in [(0, 1_000), (1, 2_000), (2, 60_000), (3, 120_000)] {
+        let index = log.submit(reading(at_ms, number)).unwrap().durable().await.unwrap().index;
+        let covered = log.head().checkpoint.size;
+        assert!(at_ms < 60_000 || covered == index + 1, "a crash would leave an entry that is a minute younger");
+    }
+    assert_eq!(log.close().await, End::Clean);
+    let starts = |sign_uncovered| {
+        let mut opening = log_support::opening(LIMITS);
+        opening.signers.sign_uncovered = sign_uncovered;
+        Log::start(&store, opening, Box::new(published.clone()))
+    };
+    let attack = |sql: &str| {
+        let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+    };
+    attack("DROP TRIGGER log_checkpoint_is_never_updated; DROP TRIGGER log_checkpoint_is_never_deleted");
+    attack("UPDATE log_checkpoint SET place = 100 WHERE place = 5");
+    assert!(starts(false).err().unwrap().to_string().contains("wrong place"));
+    // The times that the rows tell are believed no more than the entries.
+    attack("DELETE FROM log_checkpoint WHERE place > 4");
+    attack("DROP TRIGGER log_batch_is_never_updated; UPDATE log_batch SET at_min = 60000, at_max = 60000");
+    assert!(starts(false).err().unwrap().to_string().contains("more entries"));
+    attack("DELETE FROM log_checkpoint");
+    assert!(starts(false).err().unwrap().to_string().contains("more entries"));
+    assert_eq!(starts(true).unwrap().close().await, End::Clean);
+    assert_eq!(starts(false).unwrap().close().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_start_refuses_a_last_checkpoint_by_a_key_that_was_given_up() {
+    let (home, store) = Broken::new();
+    let (log, published) = start(&store);
+    assert_eq!(log.close().await, End::Clean);
+    let rotated = || Log::start(&store, log_support::opening_with(LIMITS, 2, Some(1)), Box::new(published.clone()));
+    for number in 0..3 {
+        let log = rotated().unwrap();
+        log.submit(reading(1_000, number)).unwrap().durable().await.unwrap();
+        assert_eq!(log.close().await, End::Clean);
+    }
+    let last = rotated().unwrap();
+    let forged = last.head().checkpoint.sign(&[&log_support::SeedKey::new(1)]).unwrap();
+    assert_eq!(last.close().await, End::Clean);
+    let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
+    connection.execute_batch("DROP TRIGGER log_checkpoint_is_never_updated").unwrap();
+    let sql = "UPDATE log_checkpoint SET note = ?1 WHERE place = (SELECT MAX(place) FROM log_checkpoint)";
+    connection.execute(sql, [forged]).unwrap();
+    let error = rotated().err().unwrap().to_string();
+    assert!(error.contains("given up"), "{error}");
+}
+
+#[tokio::test]
 async fn a_start_refuses_a_log_that_does_not_continue_its_last_checkpoint() {
     let (home, store) = Broken::new();
     let (log, published) = start(&store);

@@ -85,6 +85,10 @@ struct ServeArgs {
     /// Start although the clock lies before the log's last entry; time goes on from there.
     #[arg(long)]
     go_on_from_log_time: bool,
+    /// Start and sign although the log has more entries after its last checkpoint than a server ever leaves. Whoever could
+    /// write to the database can have made them: compare with a checkpoint that was kept elsewhere before.
+    #[arg(long)]
+    sign_uncovered: bool,
 }
 
 #[derive(Args)]

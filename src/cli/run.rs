@@ -103,6 +103,7 @@ pub async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
     log_to_stderr(&config.log_filter)?;
     let home = Home::open(&args.data)?;
+    let home = if args.sign_uncovered { home.signing_uncovered() } else { home };
     let behind = if args.go_on_from_log_time { ClockBehindLog::GoOnFromLog } else { ClockBehindLog::Refuse };
     let listeners = Listeners::bind(&config)?;
     let url = url_of(&config, listeners.address);

@@ -15,6 +15,7 @@ pub mod receipt;
 mod record;
 mod search;
 mod tree;
+mod uncovered;
 pub mod verify;
 mod view;
 mod writer;
@@ -34,6 +35,9 @@ pub use view::{EntryView, SubjectView};
 /// How far the time of an entry may lie before the latest time in the log. Requests take their time when they arrive and
 /// are committed when the writer comes to them, so neighbours may stand out of order by that much and no more.
 pub const SKEW_MS_MAX: u64 = 10_000;
+
+/// By how much entries without a checkpoint may be younger than what the last one covers: a batch beyond that brings its own.
+pub const UNCOVERED_MS_MAX: u64 = 10_000;
 
 /// Batches that a reader takes with one statement.
 pub const BATCHES_READ_AT_ONCE: u32 = 64;

@@ -1,9 +1,9 @@
 //! The Merkle tree of one log as its writer keeps it, and its checkpoints. Tiles and checkpoints are written in the
 //! transaction of the entries they stand over; a checkpoint that does not continue the one before it is never signed.
 
-use super::merkle::{self, Edge, FullTile, Hash, NoProof, TILE_WIDTH, Tiles};
+use super::merkle::{self, Edge, FullTile, Hash, NoProof, SIZE_MAX, TILE_WIDTH, Tiles};
 use super::note::{Checkpoint, SignError, Signer, VerifierKey};
-use super::{BATCHES_READ_AT_ONCE, entries_of, leaf_hash};
+use super::{BATCHES_READ_AT_ONCE, UNCOVERED_MS_MAX, entries_of, leaf_hash, uncovered};
 use crate::clock::Stopwatch;
 use crate::domain::Timestamp;
 use crate::store::log::LogNumber;
@@ -13,11 +13,14 @@ use std::time::Duration;
 
 /// An entry waits so long for a checkpoint that covers it, and a commit more.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(900);
+const CHECKPOINTS_READ_AT_ONCE: u32 = 1024;
 
 /// Who signs the checkpoints of a log. After a rotation the key before signs along once, to vouch for the new one.
 pub struct Signers {
     pub current: Box<dyn Signer>,
     pub previous: Option<Box<dyn Signer>>,
+    /// The operator answers for entries that no server leaves without a checkpoint: they are signed.
+    pub sign_uncovered: bool,
 }
 
 /// A signed tree: its checkpoint, and what proofs in it need beside the stored tiles.
@@ -38,13 +41,16 @@ pub(super) struct Tree {
     full: Vec<FullTile>,
     last: Option<Checkpoint>,
     since_last: Option<Stopwatch>,
+    /// Latest time of an entry under the last checkpoint.
+    vouched: Timestamp,
 }
 
 impl Tree {
     /// Takes the tree up where the stored log ends, and compares it with the last checkpoint.
     pub(super) fn open(connection: &mut dyn Connection, log: LogNumber, signers: Signers) -> Result<Self, StoreError> {
         let edge = restore(connection, log)?;
-        let mut tree = Self { log, signers, key_is_new: true, edge, full: Vec::new(), last: None, since_last: None };
+        let (full, vouched) = (Vec::new(), store::log::end(connection, log)?.1);
+        let mut tree = Self { log, signers, key_is_new: true, edge, full, last: None, since_last: None, vouched };
         if let Some(note) = store::tree::last_checkpoint(connection, log)? {
             let (checkpoint, signed_by) = Checkpoint::parse_signed(&note, &tree.signers.keys()?).map_err(|error| {
                 StoreError::Engine(format!("the last checkpoint, under the keys of this node: {error}"))
@@ -53,10 +59,36 @@ impl Tree {
             if checkpoint.origin != tree.signers.current.name() {
                 return Err(StoreError::Corrupt("a checkpoint of another log"));
             }
+            if tree.key_is_new && tree.has_signed(connection)? {
+                return Err(StoreError::Corrupt("a last checkpoint that is signed by a key given up before"));
+            }
+            let at_its_size = store::tree::checkpoints(connection, log, checkpoint.size, 2)?;
+            if !matches!(at_its_size.as_slice(), [(size, _)] if *size == checkpoint.size) {
+                return Err(StoreError::Corrupt("a last checkpoint in the wrong place"));
+            }
             tree.continues(connection, &checkpoint)?;
+            if !tree.signers.sign_uncovered {
+                uncovered::refuse_too_many(connection, log, &checkpoint, &tree.edge)?;
+            }
             tree.last = Some(checkpoint);
+        } else if !tree.signers.sign_uncovered {
+            uncovered::refuse_once_signed(connection, log)?;
         }
         Ok(tree)
+    }
+
+    /// Whether any checkpoint bears the current key's signature: then the key before is good for nothing new. Read through only
+    /// while a change of keys is under way.
+    fn has_signed(&self, connection: &mut dyn Connection) -> Result<bool, StoreError> {
+        let (key, mut next) = ([self.key()?], 0);
+        while next < SIZE_MAX {
+            let notes = store::tree::checkpoints(connection, self.log, next, CHECKPOINTS_READ_AT_ONCE)?;
+            if notes.iter().any(|(_, note)| Checkpoint::parse_signed(note, &key).is_ok()) {
+                return Ok(true);
+            }
+            next = notes.last().map_or(SIZE_MAX, |(size, _)| size.saturating_add(1));
+        }
+        Ok(false)
     }
 
     /// What verifies the checkpoints from here on.
@@ -91,8 +123,20 @@ impl Tree {
         Some(self.since_last.map_or(Duration::ZERO, |since| CHECKPOINT_EVERY.saturating_sub(since.elapsed())))
     }
 
-    /// Signs the tree as the open transaction makes it, and writes the checkpoint. It may be shown after the commit.
-    pub(super) fn sign(&mut self, connection: &mut dyn Connection, at: Timestamp) -> Result<Head, StoreError> {
+    /// Whether a batch up to this time needs a checkpoint of its own, so that what a crash leaves without one is never younger
+    /// by more: after a pause, or where the clock was set.
+    pub(super) fn is_too_late(&self, latest: Timestamp) -> bool {
+        latest > self.vouched.plus_ms(UNCOVERED_MS_MAX)
+    }
+
+    /// Signs the tree as the open transaction makes it, and writes the checkpoint. It may be shown after the commit. `latest` is
+    /// the latest time of an entry in it.
+    pub(super) fn sign(
+        &mut self,
+        connection: &mut dyn Connection,
+        at: Timestamp,
+        latest: Timestamp,
+    ) -> Result<Head, StoreError> {
         if let Some(last) = &self.last {
             self.continues(connection, last)?;
         }
@@ -103,6 +147,7 @@ impl Tree {
         self.key_is_new = false;
         self.last = Some(checkpoint.clone());
         self.since_last = Some(Stopwatch::start());
+        self.vouched = latest;
         Ok(Head { checkpoint, note, edge: self.edge.clone() })
     }
 

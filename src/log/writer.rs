@@ -120,7 +120,7 @@ impl Writer {
     /// A checkpoint in a transaction of its own.
     fn write_checkpoint(&mut self) -> Result<(), StoreError> {
         self.connection.begin()?;
-        let head = self.tree.sign(self.connection.as_mut(), self.clock.now())?;
+        let head = self.tree.sign(self.connection.as_mut(), self.clock.now(), self.latest)?;
         self.connection.commit()?;
         self.head.store(Arc::new(head));
         Ok(())
@@ -227,8 +227,9 @@ impl Writer {
         }
         store::log::append(self.connection.as_mut(), self.log, &batch)?;
         self.tree.keep(self.connection.as_mut())?;
-        let is_due = seals || self.tree.due_in().is_some_and(|wait| wait.is_zero());
-        let head = is_due.then(|| self.tree.sign(self.connection.as_mut(), self.clock.now())).transpose()?;
+        let is_due = self.tree.due_in().is_some_and(|wait| wait.is_zero()) || self.tree.is_too_late(batch.at_max);
+        let (connection, now) = (self.connection.as_mut(), self.clock.now());
+        let head = (seals || is_due).then(|| self.tree.sign(connection, now, batch.at_max)).transpose()?;
         self.connection.commit()?;
         head.into_iter().for_each(|head| self.head.store(Arc::new(head)));
         self.next_index += batch.size;
@@ -324,7 +325,8 @@ fn first_head(
         store::log::append(connection, log, &batch)?;
         tree.keep(connection)?;
     }
-    let head = tree.sign(connection, clock.now())?;
+    let (_, latest) = store::log::end(connection, log)?;
+    let head = tree.sign(connection, clock.now(), latest)?;
     connection.commit()?;
     Ok(head)
 }

@@ -1,5 +1,6 @@
 //! The data directory: its lock, its keys, its database. One process at a time; keys that others can read are refused.
 
+use super::key_list;
 use super::log_key::LogKey;
 use crate::auth::Authority;
 use crate::auth::key_file::{KeyError, create_private};
@@ -56,6 +57,7 @@ pub enum HomeError {
 /// An opened data directory; the lock lasts as long as this does.
 pub struct Home {
     path: PathBuf,
+    sign_uncovered: bool,
     _lock: File,
 }
 
@@ -125,10 +127,15 @@ impl Home {
         let lock = File::options().create(true).truncate(false).write(true).open(&file);
         let lock = lock.map_err(|error| failed(&file, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), sign_uncovered: false, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse(path.to_owned())),
             Err(fs::TryLockError::Error(error)) => Err(failed(&file, &error)),
         }
+    }
+
+    /// The operator answers for entries that no server leaves without a checkpoint.
+    pub fn signing_uncovered(self) -> Self {
+        Self { sign_uncovered: true, ..self }
     }
 
     pub fn path(&self) -> &Path {
@@ -153,11 +160,14 @@ impl Home {
             }
             other => other?,
         };
-        let previous: Option<Box<dyn Signer>> = match key(PREVIOUS_LOG_KEY_FILE) {
+        let previous = match key(PREVIOUS_LOG_KEY_FILE) {
             Err(error) if error.is_not_found() => None,
-            other => Some(Box::new(other?)),
+            other => Some(other?),
         };
-        Ok(Signers { current: Box::new(current), previous })
+        let known: Vec<_> = previous.iter().chain([&current]).filter_map(LogKey::verifier).collect();
+        key_list::add(&keys, &known)?;
+        let previous = previous.map(|key| -> Box<dyn Signer> { Box::new(key) });
+        Ok(Signers { current: Box::new(current), previous, sign_uncovered: self.sign_uncovered })
     }
 
     pub fn hasher(&self) -> Result<SubjectHasher, HomeError> {

@@ -1,21 +1,22 @@
 //! What is done to a registry that is not being served, or beside one that is: its log opened alone, its log's key changed,
 //! its files copied. No step leaves the log without a key, or a copy that looks whole and is not.
 
-use super::files::{copy_private, rename, sync};
+use super::files::{copy_private, digest, rename, sync};
 use super::home::{
     DATABASE_FILE, Home, HomeError, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, UNFINISHED_FILE, failed,
     make_private_directory,
 };
-use super::{LogKey, ServeError};
+use super::{LogKey, ServeError, key_list};
 use crate::auth::key_file::{create_private, read_private};
 use crate::auth::keys::SigningKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, FILE};
 use crate::domain::{Change, Timestamp};
-use crate::log::note::{Checkpoint, Signer, VerifierKey};
+use crate::log::note::{Checkpoint, VerifierKey};
 use crate::log::{Log, Opening, Publish};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -52,22 +53,22 @@ impl OpenLog {
     }
 }
 
-/// The keys in a data directory, or in a backup of one, that verify the checkpoints of a node's log. The current one is first.
+/// The keys in a data directory, or in a backup of one, that verify the checkpoints of a node's log: the current one first, and
+/// those it had before.
 pub fn log_keys(data: &Path, node: &str) -> Result<Vec<VerifierKey>, HomeError> {
     let registry = SqliteStore::open_copy(&data.join(DATABASE_FILE))?;
-    let registry = store::registry_name(registry.reader()?.as_mut())?;
-    let mut keys = Vec::new();
+    let origin = format!("{}/{node}", store::registry_name(registry.reader()?.as_mut())?);
+    let (directory, mut keys) = (data.join(KEYS_DIRECTORY), Vec::new());
     for file in [LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE] {
-        match LogKey::load(&data.join(KEYS_DIRECTORY).join(file), &format!("{registry}/{node}")) {
+        match LogKey::load(&directory.join(file), &origin) {
             Err(error) if error.is_not_found() => {}
-            key => keys.extend(verifier(&key?)),
+            key => keys.extend(key?.verifier()),
         }
     }
+    let listed = key_list::read(&directory, &origin)?;
+    let older: Vec<_> = listed.into_iter().filter(|key| !keys.contains(key)).collect();
+    keys.extend(older);
     Ok(keys)
-}
-
-fn verifier(key: &LogKey) -> Option<VerifierKey> {
-    VerifierKey::new(key.name(), key.public_key())
 }
 
 impl Home {
@@ -86,7 +87,7 @@ impl Home {
         create_private(&copy, &read_private(&current)?)?;
         rename(&copy, &previous)?;
         rename(&next, &current)?;
-        verifier(&LogKey::load(&current, &origin)?).ok_or(HomeError::Refused("the registry's name cannot name a log"))
+        LogKey::load(&current, &origin)?.verifier().ok_or(HomeError::Refused("the registry's name cannot name a log"))
     }
 
     /// The name of the log, if its current key needs nobody any more to vouch for it.
@@ -105,7 +106,7 @@ impl Home {
         let origin = format!("{registry}/{node}");
         let key = match LogKey::load(&self.path().join(KEYS_DIRECTORY).join(LOG_KEY_FILE), &origin) {
             Err(error) if error.is_not_found() => return Err(UNUSED),
-            key => verifier(&key?).ok_or(UNUSED)?,
+            key => key?.verifier().ok_or(UNUSED)?,
         };
         let signed = note.is_some_and(|note| Checkpoint::parse_signed(&note, &[key]).is_ok());
         if signed { Ok(origin) } else { Err(UNUSED) }
@@ -117,6 +118,19 @@ fn remove_if_there(path: &Path) -> Result<(), HomeError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, &error)),
         _ => Ok(()),
     }
+}
+
+/// Name and digest of each file of keys, in the order of their names.
+fn key_files(keys: &Path) -> Result<Vec<(OsString, [u8; 32])>, HomeError> {
+    let mut files = Vec::new();
+    for found in fs::read_dir(keys).map_err(|error| failed(keys, &error))? {
+        let found = found.map_err(|error| failed(keys, &error))?;
+        if found.path().is_file() {
+            files.push((found.file_name(), digest(&found.path())?));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// A copy of a registry that is not yet known to be sound. Until `finish`, a mark in it says so.
@@ -155,7 +169,12 @@ impl Copy {
         SqliteStore::back_up(&from.join(DATABASE_FILE), &to.join(DATABASE_FILE), progress)?;
         sync(&to.join(DATABASE_FILE))?;
         sync(to)?;
-        Ok(copy)
+        // A key is changed in the files before it is in the database: equal now, they belong to what was copied.
+        if key_files(&keys)? == key_files(&to.join(KEYS_DIRECTORY))? {
+            Ok(copy)
+        } else {
+            Err(HomeError::Refused("the keys were changed meanwhile: remove the copy and make another"))
+        }
     }
 
     /// Copies a file to the same place below the copy. What lies elsewhere, or is not there, is only noted.

@@ -3,7 +3,7 @@
 
 use crate::auth::key_file::KeyError;
 use crate::auth::keys::SigningKey;
-use crate::log::note::{SignError, Signer};
+use crate::log::note::{SignError, Signer, VerifierKey};
 use std::path::Path;
 
 pub struct LogKey {
@@ -15,6 +15,11 @@ impl LogKey {
     /// `origin` names the log: the registry and the node.
     pub fn load(path: &Path, origin: &str) -> Result<Self, KeyError> {
         Ok(Self { origin: origin.to_owned(), key: SigningKey::load(path)? })
+    }
+
+    /// `None` if the registry's name cannot name a log.
+    pub fn verifier(&self) -> Option<VerifierKey> {
+        VerifierKey::new(&self.origin, self.public_key())
     }
 }
 

@@ -4,6 +4,7 @@
 mod files;
 mod home;
 mod keeping;
+mod key_list;
 mod log_key;
 mod observe;
 mod tls;

@@ -143,3 +143,20 @@ async fn a_registry_with_archives_is_backed_up_and_restored() {
     grow(&registry.path("restored"), 10).await;
     registry.verify("restored", &["--archive", "archive"]).done();
 }
+
+#[tokio::test]
+async fn a_copy_during_which_the_log_s_key_was_changed_is_refused() {
+    let (registry, _) = Registry::with(300, 0).await;
+    let mut rotated = false;
+    let copy = canhbao::server::Copy::make(&registry.data(), &registry.path("backup"), &mut |_, _| {
+        if !std::mem::replace(&mut rotated, true) {
+            registry.canhbao(&["log", "rotate-key", "--data", "data"]).done();
+        }
+    });
+    let error = copy.err().unwrap().to_string();
+    assert!(rotated && error.contains("changed meanwhile"), "{error}");
+    registry.canhbao(&["restore", "--from", "backup", "--to", "restored"]).failed(1, "no finished backup");
+    registry.grow(1).await;
+    registry.canhbao(&["backup", "--data", "data", "--to", "second"]).done();
+    grow(&registry.path("second"), 1).await;
+}

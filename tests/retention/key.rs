@@ -38,7 +38,7 @@ async fn after_a_rotation_the_old_and_the_new_key_verify_the_log_and_its_archive
         registry.grow(300).await;
     }
     let names: Vec<_> = fs::read_dir(registry.data().join("keys")).unwrap().map(Result::unwrap).collect();
-    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names.len(), 5, "{names:?}");
     for name in names {
         assert_eq!(name.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{name:?}");
     }
@@ -52,4 +52,27 @@ async fn after_a_rotation_the_old_and_the_new_key_verify_the_log_and_its_archive
         registry.canhbao(&["log", "verify", "data", "--archive", "archive", "--key", key]).done();
     }
     registry.canhbao(&["log", "verify", "data", "--key", &keys[2]]).done();
+}
+
+#[tokio::test]
+async fn a_key_that_an_archive_announces_verifies_the_rest_after_any_number_of_rotations() {
+    let (registry, _) = Registry::with(600, 0).await;
+    let rotate = ["log", "rotate-key", "--data", "data"];
+    registry.canhbao(&rotate).done();
+    let between = registry.grow(600).await;
+    registry.grow(300).await;
+    registry.archive(&between, "archive").done();
+    let mut later = String::new();
+    for _ in 0..3 {
+        registry.canhbao(&rotate).done();
+        later = registry.grow(600).await;
+    }
+    registry.grow(300).await;
+    registry.canhbao(&["backup", "--data", "data", "--to", "backup"]).done();
+    registry.canhbao(&["restore", "--from", "backup", "--to", "restored"]).done();
+    registry.archive(&later, "second").done();
+    registry.verify("data", &["--archive", "archive", "--archive", "second"]).done();
+    let list = fs::read_to_string(registry.data().join("keys/log-keys.txt")).unwrap();
+    assert_eq!(list.lines().count(), 5, "{list}");
+    registry.canhbao(&["log", "verify", "data", "--key", "data/keys/log-keys.txt"]).done();
 }

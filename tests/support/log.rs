@@ -48,7 +48,7 @@ pub fn opening_with(limits: Limits, seed: u8, previous: Option<u8>) -> Opening {
     };
     Opening {
         node: "main",
-        signers: Signers { current: Box::new(SeedKey::new(seed)), previous },
+        signers: Signers { current: Box::new(SeedKey::new(seed)), previous, sign_uncovered: false },
         clock: Arc::new(ManualClock::at(Timestamp::from_ms(1))),
         limits,
     }

@@ -18,7 +18,7 @@ pub use report::{Fault, Finding, Report, VerifyError};
 use super::merkle::{Edge, FullTile, Hash, TILE_WIDTH};
 use super::note::{Checkpoint, VerifierKey, claimed_size};
 use super::receipt::Receipt;
-use super::{Act, Entry, SKEW_MS_MAX, entries_of, leaf_hash};
+use super::{Act, Entry, SKEW_MS_MAX, UNCOVERED_MS_MAX, entries_of, leaf_hash};
 use crate::domain::Timestamp;
 use crate::store::log::LogBatch;
 use std::collections::VecDeque;
@@ -87,6 +87,8 @@ pub struct Verifier {
     latest: Timestamp,
     /// Up to here a checkpoint has been met.
     covered: u64,
+    /// Latest time of an entry up to there.
+    vouched: Timestamp,
     /// Completed by the last entry.
     full: Vec<FullTile>,
     /// By size.
@@ -116,6 +118,7 @@ impl Verifier {
             edge: start.edge,
             latest: start.latest,
             covered: start_size,
+            vouched: start.latest,
             full: Vec::new(),
             kept: notes.into(),
             receipts: receipts.into(),
@@ -247,6 +250,7 @@ impl Verifier {
         let size = self.edge.size();
         if checkpoint.root == self.edge.root() {
             self.covered = size;
+            self.vouched = self.latest;
             return Ok(());
         }
         // If the tile that grows here was stored later on, its leaf hashes tell where the difference begins.
@@ -270,6 +274,10 @@ impl Verifier {
         }
         if self.report.checkpoints + self.report.kept == 0 {
             return Err(Fault::NoCheckpoint.at(self.covered));
+        }
+        // Whoever holds checkpoints beside an export has them up to any time.
+        if self.report.checkpoints > 0 && self.latest > self.vouched.plus_ms(UNCOVERED_MS_MAX) {
+            return Err(Fault::Uncovered { latest: self.latest }.at(self.covered));
         }
         let due = match self.tiles_begin {
             None if self.report.start == 0 => Some(self.report.tiles),
@@ -643,6 +651,31 @@ mod tests {
         let (_, last) = LOG.0.checkpoints.last_key_value().unwrap();
         assert!(Checkpoint::parse_signed(last, &[new().key()]).is_ok());
         assert!(Checkpoint::parse_signed(last, &[old().key()]).is_err());
+    }
+
+    #[test]
+    fn more_entries_without_a_checkpoint_than_a_server_leaves_are_found() {
+        let mut log = LOG.0.clone();
+        log.checkpoints.split_off(&600);
+        let covered = *log.checkpoints.last_key_value().unwrap().0;
+        let latest = Timestamp::from_ms(log.batches.last().unwrap().at_max);
+        assert_eq!(fault_of(&log), (covered, Fault::Uncovered { latest }));
+        let kept =
+            Kept { checkpoints: LOG.0.checkpoints.values().last().cloned().into_iter().collect(), ..Kept::default() };
+        assert!(verify_with(&log, &[old().key()], kept).is_ok());
+    }
+
+    #[test]
+    fn a_checkpoint_by_a_key_that_was_given_up_is_found() {
+        let mut later = LOG.0.checkpoints.range(ROTATED_AT + 1..).skip(1);
+        let (size, note) = later.next().unwrap();
+        let covered = *LOG.0.checkpoints.range(..size).next_back().unwrap().0;
+        let (whole, _) = Checkpoint::parse_signed(note, &[new().key()]).unwrap();
+        let mut log = LOG.0.clone();
+        log.checkpoints.insert(*size, whole.sign(&[&old()]).unwrap());
+        assert_eq!(fault_of(&log), (covered, Fault::RetiredKey));
+        log.checkpoints.insert(*size, whole.sign(&[&old(), &new()]).unwrap());
+        assert!(verify_with(&log, &[old().key()], Kept::default()).is_ok());
     }
 
     #[test]

@@ -82,10 +82,14 @@ pub enum Fault {
     CheckpointSize { size: u64 },
     #[error("the first checkpoint after a change of keys is not signed by both keys")]
     Rotation,
+    #[error("the first checkpoint from here on is signed by a key that the log had given up before")]
+    RetiredKey,
     #[error("the first checkpoint from here on is signed by a key that no trusted key vouches for")]
     Unvouched,
     #[error("the database has no log of this node")]
     NoLog,
+    #[error("no checkpoint covers this and what follows up to {latest}, more than a server leaves uncovered")]
+    Uncovered { latest: Timestamp },
     #[error("no checkpoint vouches for this and what follows")]
     NoCheckpoint,
     #[error("tile {index} of level {level} is not what the entries give")]

@@ -11,6 +11,9 @@ pub(super) struct Trust {
     groups: Vec<usize>,
     /// The key that was announced last, until the first checkpoint after it.
     announced: Option<Announced>,
+    /// The key that must sign every checkpoint of the log itself: the last announced one, or, in a source that begins later, the
+    /// first that signs alone. A key that was given up is good for nothing new.
+    current: Option<usize>,
     /// For each key the first index whose checkpoint was signed by it while nobody vouched for it.
     signed_from: Vec<Option<u64>>,
 }
@@ -31,7 +34,8 @@ impl Trust {
     pub(super) fn new(given: &[VerifierKey]) -> Option<Self> {
         let origin = given.first()?.name().to_owned();
         let of_one_log = given.iter().all(|key| key.name() == origin);
-        let mut trust = Self { origin, keys: Vec::new(), groups: Vec::new(), announced: None, signed_from: Vec::new() };
+        let (keys, groups, signed_from) = (Vec::new(), Vec::new(), Vec::new());
+        let mut trust = Self { origin, keys, groups, announced: None, current: None, signed_from };
         for key in given {
             trust.add(key.clone(), TRUSTED);
         }
@@ -83,6 +87,12 @@ impl Trust {
             if !signed.contains(&key) || !by_older {
                 return Err(Fault::Rotation);
             }
+            self.current = Some(key);
+        }
+        match (self.current, signed) {
+            (Some(current), _) if !signed.contains(&current) => return Err(Fault::RetiredKey),
+            (None, [alone]) => self.current = Some(*alone),
+            (Some(_) | None, _) => {}
         }
         self.signed(signed, from);
         Ok(())
