@@ -60,7 +60,7 @@ async fn what_is_not_sealed_cannot_be_deleted() {
         refused("DELETE FROM log_checkpoint");
         refused("DELETE FROM log_batch WHERE place = (SELECT MIN(place) FROM log_batch)");
         refused(
-            "INSERT INTO log_archive SELECT 0, place + size, 0, 0, '', x'' FROM log_batch WHERE place > 0 AND place + size NOT IN (SELECT place FROM log_checkpoint) UNION SELECT 0, 7, 0, 0, '', x''",
+            "INSERT INTO log_archive SELECT 0, place + size, 0, 0, '', x'' FROM log_batch WHERE place > 0 AND place + size NOT IN (SELECT place FROM log_checkpoint) UNION SELECT 0, 100000, 0, 0, '', x''",
         );
         refused("INSERT INTO log_archive SELECT 5, MAX(place) - 5, 0, 0, '', x'' FROM log_checkpoint");
     };
