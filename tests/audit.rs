@@ -132,7 +132,9 @@ impl Files {
         writer.execute("INSERT INTO log (node, number) VALUES ('main', 0)", &[]).unwrap();
         for first in [0, 100] {
             let mut bundle = Vec::new();
-            (first..first + 100).for_each(|index| logged(index).encode(&mut bundle).unwrap());
+            for index in first..first + 100 {
+                logged(index).encode(&mut bundle).unwrap();
+            }
             let int = |number: u64| Value::count(number).unwrap();
             let time = |index: u64| int(entry(index).at.as_ms());
             let row = [int(first), int(100), time(first), time(first + 99), Value::Blob(&bundle)];

@@ -88,7 +88,9 @@ impl Home {
             let size = BATCH.min(to - first);
             let entries: Vec<Entry> = (first..first + size).map(|index| entry(seed, index)).collect();
             let mut bundle = Vec::new();
-            entries.iter().for_each(|entry| entry.encode(&mut bundle).unwrap());
+            for entry in &entries {
+                entry.encode(&mut bundle).unwrap();
+            }
             latest = entries.iter().map(|entry| entry.at).max().unwrap().max(latest);
             let at_min = entries.iter().map(|entry| entry.at).min().unwrap();
             let batch = LogBatch { first_index: first, size, at_min, at_max: latest, entries: bundle };

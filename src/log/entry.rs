@@ -102,14 +102,15 @@ impl Entry {
         }
     }
 
-    /// Appends the canonical bytes, after their 16-bit length, to `bundle`; on an error `bundle` is as before.
-    pub fn encode(&self, bundle: &mut Vec<u8>) -> Result<(), EntryTooLarge> {
+    /// Appends the canonical bytes, after their 16-bit length, to `bundle`, and returns their leaf hash; on an error `bundle` is
+    /// as before.
+    pub fn encode(&self, bundle: &mut Vec<u8>) -> Result<[u8; 32], EntryTooLarge> {
         let start = bundle.len();
-        let written = self.write(bundle, start);
-        if written.is_none() {
+        if self.write(bundle, start).is_none() {
             bundle.truncate(start);
+            return Err(EntryTooLarge);
         }
-        written.ok_or(EntryTooLarge)
+        Ok(leaf_hash(bundle.get(start + 2..).unwrap_or_default()))
     }
 
     fn write(&self, out: &mut Vec<u8>, start: usize) -> Option<()> {

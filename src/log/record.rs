@@ -2,7 +2,7 @@
 //! durable together or not at all.
 
 use super::merkle::Hash;
-use super::{Entry, EntryTooLarge, leaf_hash};
+use super::{Entry, EntryTooLarge};
 use crate::domain::{Change, KeptAnswer, Timestamp};
 use crate::store::archive::Archive;
 
@@ -32,9 +32,7 @@ pub(super) struct Changing {
 impl Record {
     pub fn reading(entry: &Entry) -> Result<Self, EntryTooLarge> {
         let mut bundle = Vec::with_capacity(256);
-        entry.encode(&mut bundle)?;
-        let (_length, bytes) = bundle.split_first_chunk::<2>().ok_or(EntryTooLarge)?;
-        let leaf = leaf_hash(bytes);
+        let leaf = entry.encode(&mut bundle)?;
         Ok(Self(Kind::Reading { bundle, leaf, at: entry.at }))
     }
 

@@ -200,8 +200,8 @@ pub(super) fn entries_below(level: u8) -> u64 {
     u64::from(TILE_WIDTH).saturating_pow(level.into())
 }
 
-/// The edge of the stored tree, of a log or of an archive: from the roots of its last full tiles, and from the entries after them. In a database whose
-/// entries are older than its tiles, these are made here.
+/// The edge of the stored tree, of a log or of an archive: from the roots of its last full tiles, and from the entries after
+/// them. In a database whose entries are older than its tiles, these are made here.
 pub(super) fn restore(connection: &mut dyn Connection, log: LogNumber) -> Result<Edge, StoreError> {
     let tile = u64::from(TILE_WIDTH);
     let base = store::tree::last_tile(connection, log)?.map_or(0, |first_index| first_index + tile);

@@ -8,7 +8,7 @@ use super::merkle::Hash;
 use super::note::VerifierKey;
 use super::record::{AppendError, Changing, Kind, Record, Refusal};
 use super::tree::{Head, Tree};
-use super::{Act, Entry, SKEW_MS_MAX, leaf_hash, measures};
+use super::{Act, Entry, SKEW_MS_MAX, measures};
 use crate::clock::{Clock, Stopwatch};
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::{Change, LogPosition, RequestId, Timestamp};
@@ -263,12 +263,11 @@ impl Writer {
                 Ok(written.map(|leaf| (position, leaf)))
             }
             Kind::Sealing(sealing) => {
-                let start = batch.entries.len();
-                if sealing.entry.encode(&mut batch.entries).is_err() {
+                let Ok(leaf) = sealing.entry.encode(&mut batch.entries) else {
                     return Ok(Err(AppendError::TooLarge));
-                }
+                };
                 store::archive::seal(self.connection.as_mut(), self.log, &sealing.archive)?;
-                Ok(Ok((position, leaf_hash(batch.entries.get(start + 2..).unwrap_or_default()))))
+                Ok(Ok((position, leaf)))
             }
         }
     }
@@ -292,12 +291,11 @@ impl Writer {
             return Ok(Err(AppendError::Refused(Refusal::Precondition)));
         }
         entry.list_version = number;
-        let start = batch.entries.len();
-        if entry.encode(&mut batch.entries).is_err() {
+        let Ok(leaf) = entry.encode(&mut batch.entries) else {
             return Ok(Err(AppendError::TooLarge));
-        }
+        };
         changes.push((number, change));
-        Ok(Ok(leaf_hash(batch.entries.get(start + 2..).unwrap_or_default())))
+        Ok(Ok(leaf))
     }
 }
 
@@ -319,9 +317,8 @@ fn first_head(
         let (first_index, latest) = store::log::end(connection, log)?;
         let at = clock.now().max(latest);
         let mut batch = LogBatch { first_index, size: 1, at_min: at, at_max: at, entries: Vec::new() };
-        let encoded = announcement(at, &key)?.encode(&mut batch.entries);
-        encoded.map_err(|error| StoreError::Engine(error.to_string()))?;
-        tree.push(leaf_hash(batch.entries.get(2..).unwrap_or_default()));
+        let leaf = announcement(at, &key)?.encode(&mut batch.entries);
+        tree.push(leaf.map_err(|error| StoreError::Engine(error.to_string()))?);
         store::log::append(connection, log, &batch)?;
         tree.keep(connection)?;
     }

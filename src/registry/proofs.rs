@@ -3,9 +3,9 @@
 
 use super::{Answered, Call, Error, Registry, render};
 use crate::domain::{CheckId, LogPosition};
-use crate::log::merkle::{self, Hash, TILE_WIDTH, Tiles};
+use crate::log::merkle::{self, TILE_WIDTH, Tiles};
 use crate::log::receipt::Receipt;
-use crate::log::{self, Act, Entry, Head, Resource, StoredTiles, entries_of, leaf_hash};
+use crate::log::{self, Act, Entry, Head, Resource, StoredTiles, entries_of};
 use crate::store::archive::{Archive, tiles_begin};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
@@ -145,9 +145,8 @@ fn receipt(
     entry: &Entry,
 ) -> Result<Receipt, StoreError> {
     let mut bundle = Vec::new();
-    entry.encode(&mut bundle).map_err(|_| StoreError::Corrupt("an entry that cannot be written"))?;
+    let leaf = entry.encode(&mut bundle).map_err(|_| StoreError::Corrupt("an entry that cannot be written"))?;
     let extra = bundle.split_off(2);
-    let leaf: Hash = leaf_hash(&extra);
     let (size, root) = (head.checkpoint.size, head.checkpoint.root);
     let proof = merkle::inclusion(index, size, &mut tiles(connection, log, head))?;
     if !merkle::verify_inclusion(&leaf, index, size, &proof, &root) {

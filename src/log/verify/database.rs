@@ -1,6 +1,7 @@
 //! A database as a source: the log of one node, read through the store's statements on a connection that only reads.
 
 use super::{Fault, Seal, Source, Start, StoredTile, VerifyError};
+use crate::log::BATCHES_READ_AT_ONCE;
 use crate::log::archive::sealed;
 use crate::log::merkle::{Hash, SIZE_MAX, TILE_WIDTH};
 use crate::log::tree::edge_at;
@@ -9,7 +10,6 @@ use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, StoreError};
 use std::collections::VecDeque;
 
-const BATCHES_AT_ONCE: u32 = 64;
 const CHECKPOINTS_AT_ONCE: u32 = 256;
 
 pub struct Database<'a> {
@@ -80,7 +80,7 @@ impl Source for Database<'_> {
     fn next_batch(&mut self) -> Result<Option<LogBatch>, VerifyError> {
         if self.ahead.is_empty() && self.next < SIZE_MAX {
             let ahead = &mut self.ahead;
-            let read = store::log::stream(self.connection, self.log, self.next, BATCHES_AT_ONCE, &mut |batch| {
+            let read = store::log::stream(self.connection, self.log, self.next, BATCHES_READ_AT_ONCE, &mut |batch| {
                 ahead.push_back(batch);
                 Ok(())
             });
