@@ -12,7 +12,8 @@ CREATE TABLE schema_migration (
 CREATE TABLE registry (
     id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), -- always 1
     name        TEXT    NOT NULL, -- first part of every log's origin, e.g. registry.example.vn
-    created_at  INTEGER NOT NULL  -- when it was made
+    created_at  INTEGER NOT NULL, -- when it was made
+    pepper      BLOB              -- keyed hash of the name: tells whether a node has the registry's pepper; NULL: not yet known
 ) STRICT;
 
 -- The one row that numbers changes; a commit that carries a change holds it.
@@ -93,6 +94,9 @@ CREATE TABLE flag_version (
     PRIMARY KEY (flag, version)
 ) STRICT, WITHOUT ROWID;
 
+-- For the other nodes, which follow the changes by number.
+CREATE INDEX flag_version_by_change ON flag_version (change);
+
 -- The first answer to each creating request with an Idempotency-Key, so that its repetition gets the same.
 CREATE TABLE kept_answer (
     client      TEXT    NOT NULL, -- who sent the request
@@ -111,7 +115,9 @@ CREATE TABLE kept_answer (
 -- The logs in this database, one a node.
 CREATE TABLE log (
     node        TEXT    NOT NULL PRIMARY KEY, -- name of the node
-    number      INTEGER NOT NULL UNIQUE -- 0, 1 ... stands for the node in log_batch.place
+    number      INTEGER NOT NULL UNIQUE, -- 0, 1 ... stands for the node in log_batch.place
+    epoch       INTEGER NOT NULL DEFAULT 0, -- counts the processes that have written this log; only the last one may
+    heard_at    INTEGER NOT NULL DEFAULT 0 -- when that one was last heard, by the database's clock; 0: it has ended
 ) STRICT, WITHOUT ROWID;
 
 -- The access logs: one row for each batch of entries that were committed together.

@@ -51,6 +51,14 @@ impl Store for Broken {
         self.inner.search_writer()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn keep_up(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.keep_up(now)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.inner.read(work)
     }
@@ -62,6 +70,9 @@ struct BrokenConnection {
 }
 
 impl Connection for BrokenConnection {
+    fn now(&mut self) -> Result<Timestamp, StoreError> {
+        self.inner.now()
+    }
     fn begin(&mut self) -> Result<(), StoreError> {
         self.inner.begin()
     }

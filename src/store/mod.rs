@@ -11,6 +11,8 @@ pub mod search;
 pub mod sqlite;
 pub mod tree;
 
+use crate::domain::Timestamp;
+
 /// A database that keeps what it was given.
 ///
 /// Durability contract: when `Connection::commit` returns `Ok`, everything executed since `begin` is on stable storage
@@ -24,6 +26,12 @@ pub trait Store: Send + Sync {
     /// The connection that writes the search index, which is derived data: its commits may be lost, but not torn. It never
     /// makes `writer`'s wait.
     fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError>;
+
+    /// Whether other processes may write to this database at the same time.
+    fn is_shared(&self) -> bool;
+
+    /// Does what a database needs from time to time to take entries of `now` and the months after it.
+    fn keep_up(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lends a connection that only reads; it sees the search index too.
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError>;
@@ -52,6 +60,9 @@ pub fn registry_name(connection: &mut dyn Connection) -> Result<String, StoreErr
 }
 
 pub trait Connection {
+    /// The time by the database's clock, which is one for all who share it.
+    fn now(&mut self) -> Result<Timestamp, StoreError>;
+
     fn begin(&mut self) -> Result<(), StoreError>;
     fn commit(&mut self) -> Result<(), StoreError>;
     fn rollback(&mut self) -> Result<(), StoreError>;
@@ -105,6 +116,12 @@ pub trait Row {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The connection is dead. If it died in `commit`, what was to be committed may be kept or not.
+    #[error("the database is lost: {0}")]
+    Lost(String),
+    /// The engine undid the transaction because of another one. It may be done once more.
+    #[error("the database undid a transaction: {0}")]
+    Undone(String),
     /// What is stored does not have the form that the code writes.
     #[error("the database holds {0}")]
     Corrupt(&'static str),

@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -40,6 +40,12 @@ CREATE TRIGGER log_archive_is_never_updated BEFORE UPDATE ON log_archive
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_archive_is_never_deleted BEFORE DELETE ON log_archive
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+";
+const NODES: &str = "
+ALTER TABLE registry ADD COLUMN pepper BLOB;
+ALTER TABLE log ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN heard_at INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX flag_version_by_change ON flag_version (change);
 ";
 
 /// Runs what is missing, each migration in a transaction of its own.

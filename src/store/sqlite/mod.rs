@@ -177,6 +177,14 @@ impl Store for SqliteStore {
         Ok(Box::new(self.open_search()?))
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn keep_up(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
         let mut connection = match idle {
@@ -244,6 +252,15 @@ impl SqliteConnection {
 }
 
 impl Connection for SqliteConnection {
+    fn now(&mut self) -> Result<Timestamp, StoreError> {
+        let mut now = Err(StoreError::Corrupt("no clock"));
+        self.query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)", &[], &mut |row| {
+            now = row.count(0).map(Timestamp::from_ms);
+            Ok(())
+        })?;
+        now
+    }
+
     fn begin(&mut self) -> Result<(), StoreError> {
         self.execute("BEGIN IMMEDIATE", &[]).map(drop)
     }
