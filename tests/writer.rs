@@ -119,14 +119,18 @@ impl Connection for BrokenConnection {
 struct Published(Arc<Mutex<Vec<u64>>>);
 
 impl Publish for Published {
-    fn publish(&mut self, changes: &[(u64, Change)]) {
+    fn known(&self) -> u64 {
+        self.0.lock().unwrap().last().copied().unwrap_or(0)
+    }
+
+    fn publish(&mut self, changes: &[(u64, Change)], _: u64) {
         self.0.lock().unwrap().extend(changes.iter().map(|(number, _)| *number));
     }
 }
 
 fn start(store: &Broken) -> (Log, Published) {
     let published = Published::default();
-    (Log::start(store, log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
+    (Log::start(Arc::new(store.clone()), log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
 }
 
 fn actor() -> Actor {
@@ -482,7 +486,11 @@ async fn a_new_key_is_announced_and_vouched_for_by_the_old_one_and_a_strange_one
     let (log, published) = start(&store);
     assert_eq!(log.close().await, End::Clean);
     let open = |seed, previous| {
-        Log::start(&store, log_support::opening_with(LIMITS, seed, previous), Box::new(published.clone()))
+        Log::start(
+            Arc::new(store.clone()),
+            log_support::opening_with(LIMITS, seed, previous),
+            Box::new(published.clone()),
+        )
     };
     assert!(open(2, None).is_err(), "a key that nobody vouches for");
     assert!(open(2, Some(3)).is_err(), "a key that a stranger vouches for");
@@ -513,7 +521,7 @@ async fn a_start_refuses_to_sign_what_no_server_leaves_without_a_checkpoint() {
     let starts = |sign_uncovered| {
         let mut opening = log_support::opening(LIMITS);
         opening.signers.sign_uncovered = sign_uncovered;
-        Log::start(&store, opening, Box::new(published.clone()))
+        Log::start(Arc::new(store.clone()), opening, Box::new(published.clone()))
     };
     let attack = |sql: &str| {
         let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
@@ -537,7 +545,9 @@ async fn a_start_refuses_a_last_checkpoint_by_a_key_that_was_given_up() {
     let (home, store) = Broken::new();
     let (log, published) = start(&store);
     assert_eq!(log.close().await, End::Clean);
-    let rotated = || Log::start(&store, log_support::opening_with(LIMITS, 2, Some(1)), Box::new(published.clone()));
+    let rotated = || {
+        Log::start(Arc::new(store.clone()), log_support::opening_with(LIMITS, 2, Some(1)), Box::new(published.clone()))
+    };
     for number in 0..3 {
         let log = rotated().unwrap();
         log.submit(reading(1_000, number)).unwrap().durable().await.unwrap();
@@ -566,7 +576,8 @@ async fn a_start_refuses_a_log_that_does_not_continue_its_last_checkpoint() {
         let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
         connection.execute_batch(sql).unwrap();
     };
-    let starts = || Log::start(&store, log_support::opening(LIMITS), Box::new(published.clone())).is_ok();
+    let starts =
+        || Log::start(Arc::new(store.clone()), log_support::opening(LIMITS), Box::new(published.clone())).is_ok();
     attack("DROP TRIGGER log_batch_is_never_deleted; DELETE FROM log_batch WHERE place > 280;");
     assert!(!starts(), "the end is missing");
     attack("DELETE FROM log_checkpoint WHERE place > 1000; DROP TRIGGER log_tile_is_never_updated;");

@@ -24,21 +24,21 @@ pub fn hold(connection: &mut dyn Connection) -> Result<u64, StoreError> {
     number.ok_or(StoreError::Corrupt("no change_head row"))
 }
 
-/// The changes after `known` up to `last`, in order, to be put into memory once more. A party or a client is given in its
-/// newest version alone, with the change that wrote it. To be called in one transaction with what told `last`.
+/// The changes after `known` up to `last`, to be put into memory once more: first the access, then the flags in order. A
+/// party or a client is given in its newest version alone, with the change that wrote it. To be called in one transaction
+/// with what told `last`, so that nothing newer hides what is asked for.
 pub fn since(connection: &mut dyn Connection, known: u64, last: u64) -> Result<Vec<(u64, Change)>, StoreError> {
-    let mut found: Vec<_> = flags::changed(connection, known, last)?
-        .into_iter()
-        .map(|(number, flags)| (number, Change::Flags(flags)))
-        .collect();
     let replaces = Replaces::Nothing;
+    let mut found = Vec::new();
     for (number, party) in access::changed_parties(connection, known, last)? {
         found.push((number, Change::Party { replaces, party }));
     }
     for (number, client) in access::changed_clients(connection, known, last)? {
         found.push((number, Change::Client { replaces, client: Box::new(client) }));
     }
-    found.sort_by_key(|(number, _)| *number);
+    for (number, flags) in flags::changed(connection, known, last)? {
+        found.push((number, Change::Flags(flags)));
+    }
     Ok(found)
 }
 
