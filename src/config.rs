@@ -32,6 +32,14 @@ pub struct Config {
     pub tokens: Tokens,
     pub limits: LimitsConfig,
     pub quotas: QuotasConfig,
+    pub objections: Objections,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Objections {
+    /// How long the owning unit has to answer one.
+    pub answered_within_s: u32,
 }
 
 /// Files in PEM; re-read on SIGHUP. Relative to the data directory.
@@ -90,7 +98,14 @@ impl Default for Config {
             tokens: Tokens::default(),
             limits: LimitsConfig::default(),
             quotas: QuotasConfig::default(),
+            objections: Objections::default(),
         }
+    }
+}
+
+impl Default for Objections {
+    fn default() -> Self {
+        Self { answered_within_s: 15 * 86_400 }
     }
 }
 
@@ -165,6 +180,9 @@ impl Config {
         }
         if !(1..=600).contains(&self.tokens.lifetime_s) {
             return bad("tokens.lifetime_s", "1 to 600 seconds");
+        }
+        if self.objections.answered_within_s == 0 {
+            return bad("objections.answered_within_s", "at least 1 second");
         }
         if self.limits.queue_records_max == 0 || self.limits.batch_records_max == 0 || self.limits.in_flight_max == 0 {
             return bad("limits", "a limit of 0 admits nothing");

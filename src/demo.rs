@@ -106,6 +106,7 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
             id: known(PartyId::parse(id))?,
             name: name.to_owned(),
             role,
+            parent: None,
             state: AccessState::Enabled,
             version: 1,
             created_at: registry.now(),
@@ -228,6 +229,8 @@ fn flag(
         urgency: Urgency::Normal,
         linked: Vec::new(),
         source: Source { kind: SourceKind::Police, reference: None },
+        unit: None,
+        coordinating: Vec::new(),
     };
     let proposed = Flag::propose(FlagId::mint(now, random()?), proposal, actor("hanoi-police", "demo-officer")?, now);
     let proposed = proposed.map_err(|error| DemoError::Seed(error.to_string()))?;

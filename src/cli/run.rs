@@ -68,6 +68,7 @@ async fn first_operator(registry: &Registry) -> Result<(String, String), Failure
             id: party.clone(),
             name: "Operator".to_owned(),
             role: Role::Operator,
+            parent: None,
             state: AccessState::Enabled,
             version: 1,
             created_at: at,

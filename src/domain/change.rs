@@ -1,8 +1,8 @@
 //! A change: one numbered step of the registry, as the new whole state of what changed and the version it must
 //! replace. It says nothing of how it is stored or looked up.
 
-use super::Flag;
 use super::party::{Client, Party};
+use super::{Correction, Flag, Objection};
 
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -20,6 +20,13 @@ pub enum Change {
         replaces: Replaces,
         client: Box<Client>,
     },
+    Objection {
+        replaces: Replaces,
+        objection: Box<Objection>,
+    },
+    Correction(Correction),
+    /// Several that belong to one act, in this order: all of them are made, or none. None of them is such a change itself.
+    Together(Vec<Change>),
 }
 
 /// The precondition of a change.
@@ -31,11 +38,28 @@ pub enum Replaces {
 
 impl Change {
     /// The flags whose new state the change carries.
-    pub fn flags(&self) -> &[Flag] {
+    pub fn flags(&self) -> impl Iterator<Item = &Flag> {
+        self.parts().iter().flat_map(|part| match part {
+            Self::Flag { flag, .. } => std::slice::from_ref(flag.as_ref()),
+            Self::Flags(flags) => flags.as_slice(),
+            Self::Party { .. }
+            | Self::Client { .. }
+            | Self::Objection { .. }
+            | Self::Correction(_)
+            | Self::Together(_) => &[],
+        })
+    }
+
+    /// The changes that it consists of: itself, unless it is several.
+    pub fn parts(&self) -> &[Self] {
         match self {
-            Self::Flag { flag, .. } => std::slice::from_ref(flag),
-            Self::Flags(flags) => flags,
-            Self::Party { .. } | Self::Client { .. } => &[],
+            Self::Together(parts) => parts,
+            Self::Flag { .. }
+            | Self::Flags(_)
+            | Self::Party { .. }
+            | Self::Client { .. }
+            | Self::Objection { .. }
+            | Self::Correction(_) => std::slice::from_ref(self),
         }
     }
 
@@ -45,6 +69,9 @@ impl Change {
             Self::Flags(_) => "flags",
             Self::Party { .. } => "party",
             Self::Client { .. } => "client",
+            Self::Objection { .. } => "objection",
+            Self::Correction(_) => "correction",
+            Self::Together(_) => "together",
         }
     }
 }

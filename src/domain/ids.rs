@@ -96,6 +96,10 @@ type_id!(
     FlagId, "flag"
 );
 type_id!(
+    /// One objection to a flag.
+    ObjectionId, "objection"
+);
+type_id!(
     /// One HTTP request, as in `X-Request-Id` and in the entry it left.
     RequestId, "req"
 );

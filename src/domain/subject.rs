@@ -298,6 +298,23 @@ pub mod as_canonical {
             subjects.ok_or_else(|| D::Error::custom("expected canonical subjects"))
         }
     }
+
+    /// For lists that may be absent.
+    pub mod optional_each {
+        use super::{Subject, each};
+        use serde::{Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(subjects: &Option<Vec<Subject>>, serializer: S) -> Result<S::Ok, S::Error> {
+            match subjects {
+                Some(subjects) => each::serialize(subjects, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Subject>>, D::Error> {
+            each::deserialize(deserializer).map(Some)
+        }
+    }
 }
 
 /// A field of the input other than its kind.

@@ -235,9 +235,17 @@ impl Query {
     /// `limit` of every list.
     pub fn limit(&self) -> Result<u32, Problem> {
         let read = |text: &str| text.parse().ok().filter(|limit| (1..=LIST_ROWS_MAX).contains(limit));
-        Ok(self.value("limit", "expected a number from 1 to 200", read)?.unwrap_or(LIST_ROWS_DEFAULT))
+        Ok(self.value("limit", LIMIT, read)?.unwrap_or(LIST_ROWS_DEFAULT))
     }
 }
+
+/// `limit` of a list that is asked for in a body.
+pub fn limit(given: Option<u32>) -> Result<u32, Problem> {
+    let limit = given.unwrap_or(LIST_ROWS_DEFAULT);
+    if (1..=LIST_ROWS_MAX).contains(&limit) { Ok(limit) } else { Err(Problem::violation("/limit", LIMIT)) }
+}
+
+const LIMIT: &str = "expected a number from 1 to 200";
 
 pub const LIST_ROWS_MAX: u32 = 200;
 pub const LIST_ROWS_DEFAULT: u32 = 50;

@@ -23,34 +23,39 @@ use std::task::{Context, Poll};
 
 /// What a handler needs of its caller; it stands in the handler's signature.
 pub trait Need: 'static {
-    /// `None`: any client with a valid token.
-    const SCOPE: Option<Scope>;
+    /// Any of these; none: any client with a valid token.
+    const SCOPES: &'static [Scope];
     const POLICY: Policy;
 }
 
 macro_rules! need {
-    ($(#[$doc:meta])* $name:ident, $scope:expr, $policy:expr) => {
+    ($(#[$doc:meta])* $name:ident, $scopes:expr, $policy:expr) => {
         $(#[$doc])*
         pub struct $name;
         impl Need for $name {
-            const SCOPE: Option<Scope> = $scope;
+            const SCOPES: &'static [Scope] = $scopes;
             const POLICY: Policy = $policy;
         }
     };
 }
 
-need!(Check, Some(Scope::Check), Policy::Checks);
-need!(CheckBatch, Some(Scope::Check), Policy::Batch);
-need!(CheckRead, Some(Scope::Check), Policy::Lists);
-need!(FlagRead, Some(Scope::FlagRead), Policy::Lists);
-need!(FlagWrite, Some(Scope::FlagWrite), Policy::Writes);
-need!(FlagApprove, Some(Scope::FlagApprove), Policy::Writes);
-need!(LogRead, Some(Scope::LogRead), Policy::Lists);
-need!(AdminRead, Some(Scope::Admin), Policy::Lists);
-need!(AdminWrite, Some(Scope::Admin), Policy::Writes);
+need!(Check, &[Scope::Check], Policy::Checks);
+need!(CheckBatch, &[Scope::Check], Policy::Batch);
+need!(CheckRead, &[Scope::Check], Policy::Lists);
+need!(FlagRead, &[Scope::FlagRead], Policy::Lists);
+need!(FlagWrite, &[Scope::FlagWrite], Policy::Writes);
+need!(FlagApprove, &[Scope::FlagApprove], Policy::Writes);
+need!(ObjectionFile, &[Scope::ReportWrite], Policy::Writes);
+need!(
+    /// Those who answer objections and those who file them.
+    ObjectionRead, &[Scope::FlagRead, Scope::ReportWrite], Policy::Lists
+);
+need!(LogRead, &[Scope::LogRead], Policy::Lists);
+need!(AdminRead, &[Scope::Admin], Policy::Lists);
+need!(AdminWrite, &[Scope::Admin], Policy::Writes);
 need!(
     /// Whoever has access at all.
-    Anyone, None, Policy::Lists
+    Anyone, &[], Policy::Lists
 );
 
 /// An authenticated caller with the scope that `N` names and something left of its quota.
@@ -65,6 +70,10 @@ impl<N: Need> Caller<N> {
     /// Takes `count` more from the quota, for a request that asks several things at once.
     pub fn take(&self, request: &HttpRequest, registry: &Registry, count: NonZeroU32) -> Result<(), Problem> {
         admit_by_quota(request, registry, &self.call, self.verified.state.limits().take(N::POLICY, count))
+    }
+
+    fn may(&self) -> bool {
+        N::SCOPES.is_empty() || N::SCOPES.iter().any(|scope| self.verified.scopes.contains(*scope))
     }
 
     fn identify(request: &HttpRequest) -> Result<Self, Problem> {
@@ -86,16 +95,17 @@ impl<N: Need> FromRequest for Caller<N> {
     type Future = Identifying<N>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (caller, scope) = match (Self::identify(request), N::SCOPE) {
-            (Ok(caller), Some(scope)) if !caller.verified.scopes.contains(scope) => (caller, scope),
-            (Ok(caller), _) => return Identifying::Done(Some(Ok(caller))),
-            (Err(problem), _) => return Identifying::Done(Some(Err(problem))),
+        let caller = match Self::identify(request) {
+            Ok(caller) if caller.may() => return Identifying::Done(Some(Ok(caller))),
+            Ok(caller) => caller,
+            Err(problem) => return Identifying::Done(Some(Err(problem))),
         };
         let registry = registry_of(request);
         Identifying::Refusing(Box::pin(async move {
             registry?.refuse(&caller.call, Slug::InsufficientScope.as_str()).await?;
-            let detail = format!("This needs the scope {}.", scope.as_str());
-            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
+            let scopes: Vec<&str> = N::SCOPES.iter().map(|scope| scope.as_str()).collect();
+            let detail = format!("This needs the scope {}.", scopes.join(" or "));
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "));
             Err(Problem::new(Slug::InsufficientScope, detail).with(header::WWW_AUTHENTICATE, challenge))
         }))
     }

@@ -1,65 +1,13 @@
-//! `/v1/flags`: raise, approve, reject, lift, read, list.
+//! `/v1/flags`: raise, approve, reject, lift, renew, amend, transfer, read, list, search, history.
 
 use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
-use super::checks::read_subjects;
-use super::problem::{Problem, Slug};
-use super::{if_match, rendered, text};
-use crate::domain::strict::{Object, object, present, present_object, word};
-use crate::domain::{
-    Category, FlagId, FlagState, LegalBasis, Proposal, Source, SourceKind, SubjectInput, Timestamp, Urgency, Verdict,
-};
-use crate::registry::{Error, FlagFilter, IdempotencyKey, Registry};
+use super::flag_bodies::{AmendBody, FlagBody, LiftBody, ReasonBody, RenewBody, SearchBody, TransferBody};
+use super::problem::Problem;
+use super::{idempotency_key, if_match, rendered};
+use crate::domain::{FlagId, FlagState, Timestamp};
+use crate::registry::{Error, FlagFilter, Registry};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-
-const LINKED_MAX: usize = 16;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FlagBody<'a> {
-    #[serde(borrow, deserialize_with = "object")]
-    subject: SubjectInput<'a>,
-    #[serde(deserialize_with = "word")]
-    verdict: Verdict,
-    #[serde(deserialize_with = "word")]
-    category: Category,
-    case: String,
-    reason: String,
-    #[serde(default, deserialize_with = "present_object")]
-    legal_basis: Option<LegalBasisBody>,
-    #[serde(default, deserialize_with = "present")]
-    expires_at: Option<Timestamp>,
-    #[serde(default)]
-    urgent: bool,
-    #[serde(default, borrow)]
-    linked: Vec<Object<SubjectInput<'a>>>,
-    #[serde(default, deserialize_with = "present_object")]
-    source: Option<SourceBody>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LegalBasisBody {
-    document: String,
-    issued_on: String,
-    authority: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceBody {
-    #[serde(deserialize_with = "word")]
-    kind: SourceKind,
-    #[serde(default, deserialize_with = "present")]
-    reference: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReasonBody {
-    reason: String,
-}
 
 pub async fn raise(
     caller: Caller<FlagWrite>,
@@ -94,7 +42,7 @@ pub async fn reject(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
+    let reason = body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.read()?;
     Ok(rendered(HttpResponse::Ok(), registry.reject_flag(&caller.call, id, version, reason).await?))
 }
 
@@ -106,8 +54,45 @@ pub async fn lift(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
-    Ok(rendered(HttpResponse::Ok(), registry.lift_flag(&caller.call, id, version, reason).await?))
+    let (reason, cause) = body.json(WORK_BYTES_MAX).await?.parse::<LiftBody>()?.read()?;
+    Ok(rendered(HttpResponse::Ok(), registry.lift_flag(&caller.call, id, version, reason, cause).await?))
+}
+
+pub async fn renew(
+    caller: Caller<FlagWrite>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (id, version) = (flag_id(&id)?, if_match(&request)?);
+    let (reason, end) = body.json(WORK_BYTES_MAX).await?.parse::<RenewBody>()?.read()?;
+    Ok(rendered(HttpResponse::Ok(), registry.renew_flag(&caller.call, id, version, end, reason).await?))
+}
+
+pub async fn amend(
+    caller: Caller<FlagWrite>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (id, version) = (flag_id(&id)?, if_match(&request)?);
+    let body = body.json(WORK_BYTES_MAX).await?;
+    let (reason, changes) = body.parse::<AmendBody<'_>>()?.read(registry)?;
+    Ok(rendered(HttpResponse::Ok(), registry.amend_flag(&caller.call, id, version, changes, reason).await?))
+}
+
+pub async fn transfer(
+    caller: Caller<FlagWrite>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (id, version) = (flag_id(&id)?, if_match(&request)?);
+    let (reason, owner) = body.json(WORK_BYTES_MAX).await?.parse::<TransferBody>()?.read()?;
+    Ok(rendered(HttpResponse::Ok(), registry.transfer_flag(&caller.call, id, version, owner, reason).await?))
 }
 
 pub async fn read(
@@ -115,7 +100,8 @@ pub async fn read(
     id: web::Path<String>,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    Ok(rendered(HttpResponse::Ok(), registry.read_flag(&caller.call, flag_id(&id)?).await?))
+    let at = caller.query.value("at", "expected an RFC 3339 time", Timestamp::parse)?;
+    Ok(rendered(HttpResponse::Ok(), registry.read_flag(&caller.call, flag_id(&id)?, at).await?))
 }
 
 pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Result<HttpResponse, Problem> {
@@ -131,55 +117,28 @@ pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Resu
     Ok(rendered(HttpResponse::Ok(), registry.list_flags(&caller.call, filter).await?))
 }
 
+pub async fn search(
+    caller: Caller<FlagRead>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let body = body.json(WORK_BYTES_MAX).await?;
+    let search = body.parse::<SearchBody<'_>>()?.read(registry)?;
+    Ok(rendered(HttpResponse::Ok(), registry.search_flags(&caller.call, search).await?))
+}
+
+pub async fn history(
+    caller: Caller<FlagRead>,
+    id: web::Path<String>,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let version = |text: &str| text.parse().ok().filter(|version: &u32| *version > 0 && version.to_string() == text);
+    let after = caller.query.value("cursor", "expected a next_cursor of this list", version)?;
+    let (id, limit) = (flag_id(&id)?, caller.query.limit()?);
+    Ok(rendered(HttpResponse::Ok(), registry.read_flag_history(&caller.call, id, after, limit).await?))
+}
+
 /// What is no flag's id names nothing.
-fn flag_id(text: &str) -> Result<FlagId, Problem> {
+pub(super) fn flag_id(text: &str) -> Result<FlagId, Problem> {
     Ok(FlagId::parse(text).ok_or(Error::NotFound)?)
-}
-
-fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<IdempotencyKey, Problem> {
-    let header = request.headers().get("idempotency-key");
-    let missing = || Problem::new(Slug::IdempotencyKeyMissing, "Send an Idempotency-Key of 1 to 64 printable ASCII.");
-    let key = header.ok_or_else(missing)?;
-    IdempotencyKey::parse(key.as_bytes(), request.path(), body).ok_or_else(missing)
-}
-
-impl FlagBody<'_> {
-    fn read(self, registry: &Registry) -> Result<Proposal, Problem> {
-        if self.linked.len() > LINKED_MAX {
-            return Err(Problem::violation("/linked", "expected at most 16 subjects"));
-        }
-        let subject = super::read_subject(&self.subject, "/subject", registry)?;
-        Ok(Proposal {
-            subject,
-            verdict: self.verdict,
-            category: self.category,
-            case: text(self.case, "/case", 64)?,
-            reason: text(self.reason, "/reason", 2000)?,
-            legal_basis: self.legal_basis.map(LegalBasisBody::read).transpose()?,
-            expires_at: self.expires_at,
-            urgency: if self.urgent { Urgency::Urgent } else { Urgency::Normal },
-            linked: read_subjects(&self.linked, "/linked", registry)?,
-            source: match self.source {
-                None => Source { kind: SourceKind::Police, reference: None },
-                Some(source) => Source {
-                    kind: source.kind,
-                    reference: source.reference.map(|given| text(given, "/source/reference", 128)).transpose()?,
-                },
-            },
-        })
-    }
-}
-
-impl LegalBasisBody {
-    fn read(self) -> Result<LegalBasis, Problem> {
-        let is_date = self.issued_on.len() == 10 && self.issued_on.parse::<jiff::civil::Date>().is_ok();
-        if !is_date {
-            return Err(Problem::violation("/legal_basis/issued_on", "expected a date such as 2026-11-20"));
-        }
-        Ok(LegalBasis {
-            document: text(self.document, "/legal_basis/document", 128)?,
-            issued_on: self.issued_on,
-            authority: text(self.authority, "/legal_basis/authority", 200)?,
-        })
-    }
 }

@@ -1,7 +1,7 @@
 //! `/v1/log/…`: entries, search, reports. What is asked for in a body stays out of URLs, since it may name a subject.
 
 use super::accept::{Offer, accepted};
-use super::body::{LIST_ROWS_DEFAULT, LIST_ROWS_MAX, Query, Unread, WORK_BYTES_MAX};
+use super::body::{Query, Unread, WORK_BYTES_MAX, limit};
 use super::caller::{Caller, LogRead};
 use super::problem::Problem;
 use super::stream::LogBody;
@@ -183,10 +183,7 @@ impl Asked {
         {
             return Err(Problem::violation("/to", "is not after from"));
         }
-        let limit = self.limit.unwrap_or(LIST_ROWS_DEFAULT);
-        if !(1..=LIST_ROWS_MAX).contains(&limit) {
-            return Err(Problem::violation("/limit", "expected a number from 1 to 200"));
-        }
+        let limit = limit(self.limit)?;
         let (node, after) = match (self.node, self.cursor) {
             (Some(node), Some((other, _))) if node != other => {
                 return Err(Problem::violation("/cursor", "is of another node"));

@@ -9,8 +9,10 @@ mod body;
 mod caller;
 mod checks;
 mod clients;
+mod flag_bodies;
 mod flags;
 mod log;
+mod objections;
 mod parties;
 mod problem;
 mod stream;
@@ -21,7 +23,7 @@ pub use caller::VerifiedTokens;
 pub use problem::{Problem, Slug};
 
 use crate::domain::{Subject, SubjectInput};
-use crate::registry::{Answered, Registry};
+use crate::registry::{Answered, IdempotencyKey, Registry};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
@@ -33,10 +35,20 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/checks/{id}").get(checks::read).done())
         .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
+        .service(at("/v1/flags/search").post(flags::search).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
+        .service(at("/v1/flags/{id}/history").get(flags::history).done())
         .service(at("/v1/flags/{id}/approve").post(flags::approve).done())
         .service(at("/v1/flags/{id}/reject").post(flags::reject).done())
         .service(at("/v1/flags/{id}/lift").post(flags::lift).done())
+        .service(at("/v1/flags/{id}/renew").post(flags::renew).done())
+        .service(at("/v1/flags/{id}/amend").post(flags::amend).done())
+        .service(at("/v1/flags/{id}/transfer").post(flags::transfer).done())
+        .service(at("/v1/flags/{id}/objections").post(objections::file).done())
+        .service(at("/v1/objections").get(objections::list).done())
+        .service(at("/v1/objections/{id}").get(objections::read).done())
+        .service(at("/v1/objections/{id}/uphold").post(objections::uphold).done())
+        .service(at("/v1/objections/{id}/dismiss").post(objections::dismiss).done())
         .service(at("/v1/log/entries").get(log::entries).done())
         .service(at("/v1/log/entries/{node}/{index}").get(log::entry).done())
         .service(at("/v1/log/search").post(log::search).done())
@@ -68,7 +80,9 @@ pub fn routes(app: &mut ServiceConfig) {
 /// The query parameters that a URL knows; the others know none.
 fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
-        Some("/v1/flags") => &["state", "limit", "cursor"],
+        Some("/v1/flags" | "/v1/objections") => &["state", "limit", "cursor"],
+        Some("/v1/flags/{id}") => &["at"],
+        Some("/v1/flags/{id}/history") => &["limit", "cursor"],
         Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],
         Some("/v1/log/{node}/consistency") => &["from", "to"],
         Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
@@ -160,8 +174,15 @@ fn if_match(request: &HttpRequest) -> Result<u32, Problem> {
     version.ok_or_else(|| Problem::new(Slug::StaleVersion, "If-Match takes one ETag, as it was given."))
 }
 
+fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<IdempotencyKey, Problem> {
+    let header = request.headers().get("idempotency-key");
+    let missing = || Problem::new(Slug::IdempotencyKeyMissing, "Send an Idempotency-Key of 1 to 64 printable ASCII.");
+    let key = header.ok_or_else(missing)?;
+    IdempotencyKey::parse(key.as_bytes(), request.path(), body).ok_or_else(missing)
+}
+
 /// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.
-fn text(given: String, pointer: &'static str, chars_max: usize) -> Result<String, Problem> {
+fn text(given: String, pointer: impl Into<String>, chars_max: usize) -> Result<String, Problem> {
     let fits = (1..=chars_max).contains(&given.chars().count()) && !given.chars().any(char::is_control);
     if fits {
         Ok(given)

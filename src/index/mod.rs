@@ -137,7 +137,7 @@ impl Index {
 
     fn apply(&self, change: &Change) {
         for flag in change.flags() {
-            for subject in std::iter::once(&flag.subject).chain(&flag.linked) {
+            for subject in std::iter::once(&flag.subject).chain(&flag.linked).chain(&flag.unlinked) {
                 self.remove(&self.hash(subject), flag.id);
             }
             if let Some(listed) = flag.listed() {

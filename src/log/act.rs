@@ -26,11 +26,20 @@ pub enum Act {
     LogRead,
     LogReport,
     LogArchive,
+    FlagAmend,
+    FlagRenew,
+    FlagTransfer,
+    FlagSearch,
+    FlagCorrect,
+    ObjectionFile,
+    ObjectionUphold,
+    ObjectionDismiss,
+    ObjectionList,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 33] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -55,6 +64,15 @@ impl Act {
         Self::LogRead,
         Self::LogReport,
         Self::LogArchive,
+        Self::FlagAmend,
+        Self::FlagRenew,
+        Self::FlagTransfer,
+        Self::FlagSearch,
+        Self::FlagCorrect,
+        Self::ObjectionFile,
+        Self::ObjectionUphold,
+        Self::ObjectionDismiss,
+        Self::ObjectionList,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -83,6 +101,15 @@ impl Act {
             Self::LogRead => "log.read",
             Self::LogReport => "log.report",
             Self::LogArchive => "log.archive",
+            Self::FlagAmend => "flag.amend",
+            Self::FlagRenew => "flag.renew",
+            Self::FlagTransfer => "flag.transfer",
+            Self::FlagSearch => "flag.search",
+            Self::FlagCorrect => "flag.correct",
+            Self::ObjectionFile => "objection.file",
+            Self::ObjectionUphold => "objection.uphold",
+            Self::ObjectionDismiss => "objection.dismiss",
+            Self::ObjectionList => "objection.list",
         }
     }
 

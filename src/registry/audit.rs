@@ -124,7 +124,7 @@ impl Registry {
         // It answered nobody before it was.
         let from = flag.minted_at().minus_ms(SKEW_MS_MAX);
         let filter = LogFilter { flag: Some(flag), act: Some(Act::Check), from: Some(from), ..LogFilter::default() };
-        let (parties, end) = self.parties_answered(filter).await?;
+        let (parties, end) = self.parties_answered(self.node.to_owned(), filter).await?;
         let parties = parties.into_iter().map(|(party, told)| PartyOfFlag {
             name: self.access.party(&party).map(|party| party.name.clone()),
             party,
@@ -140,9 +140,13 @@ impl Registry {
         self.answer_reading(entry, body).await
     }
 
-    async fn parties_answered(&self, filter: LogFilter) -> Result<(BTreeMap<PartyId, Told>, u64), Error> {
-        let (node, covered) = (self.node, self.search.covered());
-        let opened = self.read(move |connection| Reading::open(connection, node, filter.clone(), None, None)).await?;
+    pub(super) async fn parties_answered(
+        &self,
+        node: String,
+        filter: LogFilter,
+    ) -> Result<(BTreeMap<PartyId, Told>, u64), Error> {
+        let covered = self.search.covered();
+        let opened = self.read(move |connection| Reading::open(connection, &node, filter.clone(), None, None)).await?;
         let mut reading = opened.ok_or(Error::NotFound)?;
         let end = reading.end();
         let mut parties: BTreeMap<PartyId, Told> = BTreeMap::new();
@@ -351,10 +355,11 @@ struct PartyOfFlag {
     last_at: Timestamp,
 }
 
-struct Told {
-    checks: u64,
-    first_at: Timestamp,
-    last_at: Timestamp,
+/// What a party was answered.
+pub(super) struct Told {
+    pub(super) checks: u64,
+    pub(super) first_at: Timestamp,
+    pub(super) last_at: Timestamp,
 }
 
 impl Told {

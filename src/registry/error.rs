@@ -2,7 +2,7 @@
 //! `Internal`, which is for the operational log and never leaves the house.
 
 use crate::auth::AuthorityError;
-use crate::domain::{MoveError, ProposalError, Violation};
+use crate::domain::{DecidedAlready, MoveError, ProposalError, Violation};
 use crate::log::{AppendError, EntryTooLarge, Refusal};
 use crate::store::StoreError;
 
@@ -75,9 +75,20 @@ impl From<MoveError> for Error {
     fn from(error: MoveError) -> Self {
         match error {
             MoveError::SameOfficer => Self::Forbidden("Another officer than the one who raised the flag must decide."),
-            MoveError::Illegal { .. } | MoveError::ApprovedAlready | MoveError::ExpiryPassed => {
-                Self::InvalidTransition(error.to_string())
-            }
+            MoveError::Content(error) => error.into(),
+            MoveError::Illegal { .. }
+            | MoveError::ApprovedAlready
+            | MoveError::NotApproved { .. }
+            | MoveError::ExpiryPassed
+            | MoveError::EndsEarlier
+            | MoveError::OwnedAlready
+            | MoveError::NotInFavour => Self::InvalidTransition(error.to_string()),
         }
+    }
+}
+
+impl From<DecidedAlready> for Error {
+    fn from(error: DecidedAlready) -> Self {
+        Self::InvalidTransition(error.to_string())
     }
 }

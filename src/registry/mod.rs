@@ -4,10 +4,14 @@
 mod audit;
 mod checks;
 mod clients;
+mod corrections;
 mod error;
+mod flag_reads;
+mod flag_view;
 mod flags;
 mod follower;
 mod idempotency;
+mod objections;
 mod parties;
 mod proofs;
 mod publisher;
@@ -20,8 +24,10 @@ pub use audit::{LogForm, LogPage, LogStream};
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
-pub use flags::FlagFilter;
+pub use flag_reads::{FlagFilter, FlagSearch};
+pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
+pub use objections::{ObjectionFilter, Overdue};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
 pub use seeds::Seed;
@@ -65,6 +71,8 @@ pub struct Settings {
     pub quotas: DefaultQuotas,
     /// Threads that load the index.
     pub threads: usize,
+    /// The deadline of an objection.
+    pub objections_answered_within_ms: u64,
 }
 
 pub struct Registry {
@@ -81,6 +89,7 @@ pub struct Registry {
     /// Where other nodes share the database.
     follower: Option<Follower>,
     node: &'static str,
+    objections_answered_within_ms: u64,
     /// The last archive of the own log; none is made while the registry is open.
     archived: Option<Archive>,
 }
@@ -121,6 +130,7 @@ impl Registry {
             refusals: refusals::Refusals::default(),
             follower,
             node,
+            objections_answered_within_ms: settings.objections_answered_within_ms,
             archived,
         })
     }

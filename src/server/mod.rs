@@ -61,6 +61,16 @@ pub enum ClockBehindLog {
     GoOnFromLog,
 }
 
+/// Completes, behind everything else, the records of who must be told that a flag was wrong.
+async fn keep_correcting(registry: &'static Registry) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING_EVERY).await;
+        if let Err(error) = registry.complete_corrections().await {
+            tracing::warn!(?error, "a correction is not complete yet");
+        }
+    }
+}
+
 /// A registry that is open: it can be filled, and then served.
 pub struct Server {
     /// For the life of the process.
@@ -102,6 +112,7 @@ impl Server {
             log: config.log_limits(),
             quotas: config.default_quotas(),
             threads: config.workers(),
+            objections_answered_within_ms: u64::from(config.objections.answered_within_s) * 1000,
         };
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let signers = home.signers(store.as_ref(), &config.node)?;
@@ -131,6 +142,7 @@ impl Server {
         let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));
         let operations = actix_web::rt::spawn(operations);
         ready()?;
+        let correcting = actix_web::rt::spawn(keep_correcting(self.registry));
         let ended = tokio::select! {
             ended = self.watch(&certificate, in_flight, &recorder) => ended?,
             _ = &mut https => return Err(ServeError::Start("the server stopped by itself".to_owned())),
@@ -138,6 +150,8 @@ impl Server {
         tracing::info!("draining");
         draining.start();
         in_flight.close();
+        // What it had begun is due again at the next start.
+        correcting.abort();
         // Nobody is let in any more, and idle HTTP/1 connections end. That HTTP/2 connections end is not waited for: they
         // cannot be told to, but what comes over them is refused.
         let stopping = actix_web::rt::spawn(https_handle.stop(true));

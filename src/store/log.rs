@@ -52,6 +52,16 @@ pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNum
     Ok(found)
 }
 
+/// The nodes that have a log.
+pub fn nodes(connection: &mut dyn Connection) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    connection.query("SELECT node FROM log ORDER BY number", &[], &mut |row| {
+        found.push(row.text(0)?.to_owned());
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// The log of a node, made if it has none.
 pub fn find_or_create(connection: &mut dyn Connection, node: &str) -> Result<LogNumber, StoreError> {
     if let Some(log) = find(connection, node)? {
