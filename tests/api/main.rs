@@ -10,12 +10,15 @@ mod batch;
 mod checks;
 mod edge;
 mod flags;
+mod life;
 mod limits;
 mod log;
 mod log_stream;
+mod objections;
 mod proofs;
 mod proofs_kept;
 mod tokens;
+mod units;
 
 use serde_json::{Value, json};
 
