@@ -1,6 +1,6 @@
 //! The tests' own PostgreSQL does what the tests of nodes take from it.
 
-use crate::postgres::{KEYED, Postgres, query, try_query};
+use crate::support::postgres::{KEYED, Postgres, query, try_query};
 
 #[test]
 fn what_was_committed_survives_a_crash_of_the_database() {

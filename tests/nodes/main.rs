@@ -2,10 +2,8 @@
 //! node's end nor the database's costs an answer its entry. Chance is seeded; `CANHBAO_TESTS=whole` runs all of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
-#[path = "../support/postgres.rs"]
-mod postgres;
-#[path = "../support/proxy.rs"]
-mod proxy;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod database;
 mod network;

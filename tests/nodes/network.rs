@@ -1,7 +1,7 @@
 //! The proxy fails as it is told, and where: a COMMIT is done or not as each way of failing promises.
 
-use crate::postgres::{Postgres, query, through, try_query};
-use crate::proxy::{AtCommit, Proxy};
+use crate::support::postgres::{Postgres, query, through, try_query};
+use crate::support::proxy::{AtCommit, Proxy};
 use std::time::Duration;
 use tokio_postgres::NoTls;
 
