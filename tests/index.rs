@@ -85,7 +85,7 @@ fn a_flag_answers_from_its_publication_until_the_second_it_expires() {
     assert_eq!(end, now.plus_ms(30 * DAY_MS));
     let hash = index.hash(&subject(1));
     assert!(index.lookup(&hash, now).is_empty());
-    index.publish(&[(5, new(flag))]);
+    index.publish(&[&new(flag)], 5);
     assert_eq!(index.list_version(), 5);
     let hits = index.lookup(&hash, end.minus_ms(1));
     assert_eq!((hits.len(), hits[0].verdict, hits[0].case.as_str()), (1, Verdict::Hold, "C-7"));
@@ -99,12 +99,12 @@ fn a_lifted_flag_is_gone_with_everything_it_linked_to() {
     let now = Timestamp::from_ms(1_000_000);
     let flag = active(1, proposal(person(), Verdict::Block, vec![subject(1), subject(2)]), now);
     let lifted = flag.lift(actor("b2"), "wrong".to_owned(), now).unwrap();
-    index.publish(&[(1, new(flag))]);
+    index.publish(&[&new(flag)], 1);
     let linked = index.lookup(&index.hash(&subject(2)), now);
     assert_eq!((linked[0].verdict, linked[0].linked_from), (Verdict::Hold, Some(SubjectKind::Person)));
     assert_eq!(index.lookup(&index.hash(&person()), now)[0].document.as_deref(), Some("1/QĐ"));
     assert_eq!(index.len(), 3);
-    index.publish(&[(2, Change::Flag { replaces: Replaces::Version(2), flag: Box::new(lifted) })]);
+    index.publish(&[&Change::Flag { replaces: Replaces::Version(2), flag: Box::new(lifted) }], 2);
     assert_eq!(index.len(), 0);
     for subject in [person(), subject(1), subject(2)] {
         assert!(index.lookup(&index.hash(&subject), now).is_empty());
@@ -121,7 +121,7 @@ fn readers_see_a_version_and_the_flags_of_that_version_while_changes_come_in() {
     let thread = std::thread::spawn(move || {
         for number in 1..=changes {
             let flag = active(u128::from(number), proposal(subject(1), Verdict::Warn, Vec::new()), now);
-            writer.publish(&[(number, new(flag))]);
+            writer.publish(&[&new(flag)], number);
         }
     });
     let mut versions = Vec::new();
@@ -136,7 +136,11 @@ fn readers_see_a_version_and_the_flags_of_that_version_while_changes_come_in() {
 
 struct Nobody;
 impl Publish for Nobody {
-    fn publish(&mut self, _: &[(u64, Change)]) {}
+    fn known(&self) -> u64 {
+        0
+    }
+
+    fn publish(&mut self, _: &[(u64, Change)], _: u64) {}
 }
 
 /// Stores changes through the log, as the registry does.
@@ -144,7 +148,8 @@ fn store_changes(home: &Home, changes: Vec<Change>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let limits = Limits { queue_records_max: 64, batch_records_max: 64 };
-        let log = Log::start(home.store.as_ref(), log_support::opening(limits), Box::new(Nobody)).unwrap();
+        let log = Log::start(Arc::clone(&home.store) as Arc<dyn Store>, log_support::opening(limits), Box::new(Nobody))
+            .unwrap();
         for change in changes {
             let entry = Entry::new(
                 Act::FlagRaise,
@@ -184,7 +189,7 @@ proptest! {
                     new(flag)
                 }
             };
-            live.publish(&[(number, change.clone())]);
+            live.publish(&[&change.clone()], number);
             changes.push(change);
         }
         store_changes(&home, changes);

@@ -5,14 +5,11 @@
 #[allow(dead_code)]
 mod log_support;
 
-use canhbao::domain::party::{ClientId, PartyId};
-use canhbao::domain::{
-    Actor, Category, Change, Flag, FlagId, KeptAnswer, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
-    Timestamp, Urgency, Verdict,
-};
-use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, Publish, Record, Refusal, entries_of};
+use canhbao::domain::{Change, FlagId, KeptAnswer, Replaces, RequestId, Timestamp};
+use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, Record, Refusal, entries_of};
 use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::{self, Connection, Row, Store, StoreError, Value};
+use log_support::{Published, actor, entry, flag, raising, reading};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -114,58 +111,9 @@ impl Connection for BrokenConnection {
     }
 }
 
-/// Notes which changes were published, in order.
-#[derive(Clone, Default)]
-struct Published(Arc<Mutex<Vec<u64>>>);
-
-impl Publish for Published {
-    fn publish(&mut self, changes: &[(u64, Change)]) {
-        self.0.lock().unwrap().extend(changes.iter().map(|(number, _)| *number));
-    }
-}
-
 fn start(store: &Broken) -> (Log, Published) {
     let published = Published::default();
-    (Log::start(store, log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
-}
-
-fn actor() -> Actor {
-    Actor { party: PartyId::parse("970436").unwrap(), client: ClientId::parse("core-1").unwrap() }
-}
-
-fn entry(at_ms: u64, number: u128) -> Entry {
-    Entry::new(
-        Act::Check,
-        Timestamp::from_ms(at_ms),
-        RequestId::from_bytes(number.to_be_bytes()),
-        actor().party,
-        actor().client,
-    )
-}
-
-fn reading(at_ms: u64, number: u128) -> Record {
-    Record::reading(&entry(at_ms, number)).unwrap()
-}
-
-fn flag(id: u8) -> Flag {
-    let proposal = Proposal {
-        subject: Subject::from_canonical("account:970436:123456789").unwrap(),
-        verdict: Verdict::Warn,
-        category: Category::Mule,
-        case: "C-1".to_owned(),
-        reason: "test".to_owned(),
-        legal_basis: None,
-        expires_at: None,
-        urgency: Urgency::Urgent,
-        linked: Vec::new(),
-        source: Source { kind: SourceKind::Police, reference: None },
-    };
-    Flag::propose(FlagId::from_bytes([id; 16]), proposal, actor(), Timestamp::from_ms(1_000)).unwrap()
-}
-
-fn raising(id: u8, keep: Option<KeptAnswer>) -> Record {
-    let change = Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag(id)) };
-    Record::changing(entry(1_000, id.into()), change, keep)
+    (Log::start(Arc::new(store.clone()), log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
 }
 
 fn kept(key: &str) -> KeptAnswer {
@@ -482,7 +430,11 @@ async fn a_new_key_is_announced_and_vouched_for_by_the_old_one_and_a_strange_one
     let (log, published) = start(&store);
     assert_eq!(log.close().await, End::Clean);
     let open = |seed, previous| {
-        Log::start(&store, log_support::opening_with(LIMITS, seed, previous), Box::new(published.clone()))
+        Log::start(
+            Arc::new(store.clone()),
+            log_support::opening_with(LIMITS, seed, previous),
+            Box::new(published.clone()),
+        )
     };
     assert!(open(2, None).is_err(), "a key that nobody vouches for");
     assert!(open(2, Some(3)).is_err(), "a key that a stranger vouches for");
@@ -513,7 +465,7 @@ async fn a_start_refuses_to_sign_what_no_server_leaves_without_a_checkpoint() {
     let starts = |sign_uncovered| {
         let mut opening = log_support::opening(LIMITS);
         opening.signers.sign_uncovered = sign_uncovered;
-        Log::start(&store, opening, Box::new(published.clone()))
+        Log::start(Arc::new(store.clone()), opening, Box::new(published.clone()))
     };
     let attack = |sql: &str| {
         let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
@@ -537,7 +489,9 @@ async fn a_start_refuses_a_last_checkpoint_by_a_key_that_was_given_up() {
     let (home, store) = Broken::new();
     let (log, published) = start(&store);
     assert_eq!(log.close().await, End::Clean);
-    let rotated = || Log::start(&store, log_support::opening_with(LIMITS, 2, Some(1)), Box::new(published.clone()));
+    let rotated = || {
+        Log::start(Arc::new(store.clone()), log_support::opening_with(LIMITS, 2, Some(1)), Box::new(published.clone()))
+    };
     for number in 0..3 {
         let log = rotated().unwrap();
         log.submit(reading(1_000, number)).unwrap().durable().await.unwrap();
@@ -566,7 +520,8 @@ async fn a_start_refuses_a_log_that_does_not_continue_its_last_checkpoint() {
         let connection = rusqlite::Connection::open(home.path().join("registry.db")).unwrap();
         connection.execute_batch(sql).unwrap();
     };
-    let starts = || Log::start(&store, log_support::opening(LIMITS), Box::new(published.clone())).is_ok();
+    let starts =
+        || Log::start(Arc::new(store.clone()), log_support::opening(LIMITS), Box::new(published.clone())).is_ok();
     attack("DROP TRIGGER log_batch_is_never_deleted; DELETE FROM log_batch WHERE place > 280;");
     assert!(!starts(), "the end is missing");
     attack("DELETE FROM log_checkpoint WHERE place > 1000; DROP TRIGGER log_tile_is_never_updated;");

@@ -4,7 +4,7 @@
 use super::limits::{DefaultQuotas, Limits};
 use crate::domain::party::{AccessState, Client, ClientId, Party, PartyId, Scopes};
 use crate::domain::{Change, TokenId};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +42,10 @@ impl ClientState {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct State {
+    /// Nodes among which quotas are shared.
+    nodes: u32,
     parties: BTreeMap<PartyId, Arc<Party>>,
     clients: BTreeMap<ClientId, Arc<ClientState>>,
 }
@@ -55,9 +57,11 @@ pub struct Access {
 
 impl Access {
     pub fn load(store: &dyn Store, defaults: DefaultQuotas) -> Result<Self, StoreError> {
-        let parties = store.find(|connection| store::access::load_parties(connection))?;
-        let clients = store.find(|connection| store::access::load_clients(connection))?;
-        let mut state = State::default();
+        let load = |connection: &mut dyn Connection| {
+            Ok((store::access::load_parties(connection)?, store::access::load_clients(connection)?))
+        };
+        let (parties, clients) = store.find(load)?;
+        let mut state = State { nodes: 1, parties: BTreeMap::new(), clients: BTreeMap::new() };
         for party in parties {
             state.put_party(party);
         }
@@ -89,15 +93,28 @@ impl Access {
         state.clients.range((start, std::ops::Bound::Unbounded)).take(rows_max).map(|(_, c)| Arc::clone(c)).collect()
     }
 
-    /// Puts committed changes in. The log's writer is the only caller, so no two run at once.
-    pub fn publish(&self, changes: &[(u64, Change)]) {
+    /// Lets each client have its part of every quota, where so many nodes answer. No two calls that change anything run at
+    /// once.
+    pub fn share_quotas(&self, nodes: u64) {
+        let nodes = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
+        let mut state = State::clone(&self.state.load());
+        if state.nodes == nodes {
+            return;
+        }
+        state.nodes = nodes;
+        let replaced = state.renew_limits(&self.defaults);
+        self.put(state, &replaced);
+    }
+
+    /// Puts committed changes in. No two calls that change anything run at once.
+    pub fn publish(&self, changes: &[&Change]) {
         let concerns_access = |change: &Change| matches!(change, Change::Party { .. } | Change::Client { .. });
-        if !changes.iter().any(|(_, change)| concerns_access(change)) {
+        if !changes.iter().any(|change| concerns_access(change)) {
             return;
         }
         let mut state = State::clone(&self.state.load());
         let mut replaced = Vec::new();
-        for (_, change) in changes {
+        for change in changes {
             match change {
                 Change::Party { party, .. } => replaced.extend(state.put_party(party.clone())),
                 Change::Client { client, .. } => {
@@ -106,6 +123,10 @@ impl Access {
                 Change::Flag { .. } | Change::Flags(_) => {}
             }
         }
+        self.put(state, &replaced);
+    }
+
+    fn put(&self, state: State, replaced: &[Arc<ClientState>]) {
         self.state.store(Arc::new(state));
         for old in replaced {
             old.superseded.store(true, Ordering::Release);
@@ -138,9 +159,21 @@ impl State {
         // A client that keeps its quotas keeps what it has used of them.
         let limits = match old {
             Some(old) if old.client.quotas == client.quotas => Arc::clone(&old.limits),
-            _ => Arc::new(Limits::new(defaults, &client.quotas)),
+            _ => Arc::new(Limits::new(defaults, &client.quotas, self.nodes)),
         };
         let state = ClientState { client, party, limits, superseded: AtomicBool::new(false) };
         self.clients.insert(state.client.id.clone(), Arc::new(state))
+    }
+
+    /// What clients have used of their quotas is forgotten. Returns the states that this replaces.
+    fn renew_limits(&mut self, defaults: &DefaultQuotas) -> Vec<Arc<ClientState>> {
+        let nodes = self.nodes;
+        let renew = |state: &mut Arc<ClientState>| {
+            let limits = Arc::new(Limits::new(defaults, &state.client.quotas, nodes));
+            let (client, party) = (state.client.clone(), Arc::clone(&state.party));
+            let new = ClientState { client, party, limits, superseded: AtomicBool::new(false) };
+            std::mem::replace(state, Arc::new(new))
+        };
+        self.clients.values_mut().map(renew).collect()
     }
 }

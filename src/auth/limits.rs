@@ -63,8 +63,13 @@ pub struct Taken {
 }
 
 impl Limits {
-    pub fn new(defaults: &DefaultQuotas, overrides: &Quotas) -> Self {
-        let limit = |policy| Limit::new(overrides.of(policy).unwrap_or(defaults.of(policy)));
+    /// A node's part of the quotas, where `nodes` share them.
+    pub fn new(defaults: &DefaultQuotas, overrides: &Quotas, nodes: u32) -> Self {
+        let limit = |policy| {
+            let whole = overrides.of(policy).unwrap_or(defaults.of(policy));
+            let part = NonZeroU32::new(whole.quota.get() / nodes.max(1)).unwrap_or(NonZeroU32::MIN);
+            Limit::new(Quota { quota: part, ..whole })
+        };
         Self {
             token: limit(Policy::Token),
             checks: limit(Policy::Checks),
@@ -208,7 +213,7 @@ mod tests {
 
     fn limits(checks: Quota) -> Limits {
         let defaults = DefaultQuotas { token: checks, checks, batch: checks, lists: checks, writes: checks };
-        Limits::new(&defaults, &Quotas::default())
+        Limits::new(&defaults, &Quotas::default(), 1)
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::body::NoQuery;
 use super::caller::{Anyone, Caller};
 use super::problem::{Problem, Slug};
 use crate::domain::banks::Institution;
-use crate::log::End;
 use crate::registry::Registry;
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
@@ -47,9 +46,9 @@ pub async fn readyz(
     if draining.has_started() {
         return Err(Problem::new(Slug::Unavailable, "The registry is shutting down."));
     }
-    match *registry.log().end().borrow() {
-        End::Running => Ok(well()),
-        End::Clean | End::Failed => Err(Problem::new(Slug::Unavailable, "The registry cannot write its log.")),
+    match registry.unready() {
+        None => Ok(well()),
+        Some(reason) => Err(Problem::new(Slug::Unavailable, reason)),
     }
 }
 

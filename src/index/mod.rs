@@ -125,14 +125,13 @@ impl Index {
         hits
     }
 
-    /// Puts committed changes in, in their order.
-    pub fn publish(&self, changes: &[(u64, Change)]) {
-        let Some((last, _)) = changes.last() else { return };
+    /// Puts committed changes in, in their order; `version` is the number of the last one. No two calls run at once.
+    pub fn publish(&self, changes: &[&Change], version: u64) {
         self.turns.fetch_add(1, Ordering::AcqRel);
-        for (_, change) in changes {
+        for change in changes {
             self.apply(change);
         }
-        self.version.store(*last, Ordering::Release);
+        self.version.store(version, Ordering::Release);
         self.turns.fetch_add(1, Ordering::AcqRel);
     }
 

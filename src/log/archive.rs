@@ -3,9 +3,9 @@
 
 use super::find::first_candidate;
 use super::merkle::{self, TILE_WIDTH};
+use super::own::own_entry;
 use super::receipt::Receipt;
 use super::tree::{StoredTiles, entries_below, restore};
-use super::writer::own_entry;
 use super::{Act, BATCHES_READ_AT_ONCE, Record, entries_of, leaf_hash};
 use crate::domain::Timestamp;
 use crate::store::archive::{Archive, tiles_begin};

@@ -8,6 +8,7 @@ use super::tree::{Head, Signers};
 use super::writer::Writer;
 use crate::clock::Clock;
 use crate::domain::Change;
+use crate::store::lease::Lease;
 use crate::store::log::LogNumber;
 use crate::store::{Store, StoreError};
 use arc_swap::ArcSwap;
@@ -18,7 +19,11 @@ use tokio::sync::watch;
 
 /// Who is told of changes once they are durable, in order, before anybody is answered.
 pub trait Publish: Send {
-    fn publish(&mut self, changes: &[(u64, Change)]);
+    /// The number of the last change that it was told.
+    fn known(&self) -> u64;
+
+    /// All changes up to `version` that it may not know; where other nodes make changes too, theirs are among them.
+    fn publish(&mut self, changes: &[(u64, Change)], version: u64);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +56,12 @@ pub struct Log {
     queue: SyncSender<Message>,
     depth: Arc<AtomicUsize>,
     closing: AtomicBool,
+    /// The database cannot be reached for now.
+    gone: Arc<AtomicBool>,
     end: watch::Receiver<End>,
     head: Arc<ArcSwap<Head>>,
     number: LogNumber,
+    lease: Option<Lease>,
     key: VerifierKey,
 }
 
@@ -69,10 +77,10 @@ pub enum End {
 
 impl Log {
     /// Starts the writer of a node where its log in the store ends. A log that is new, or has a new key, first says so.
-    pub fn start(store: &dyn Store, opening: Opening, publish: Box<dyn Publish>) -> Result<Self, StoreError> {
+    pub fn start(store: Arc<dyn Store>, opening: Opening, publish: Box<dyn Publish>) -> Result<Self, StoreError> {
         let (queue, messages) = sync_channel(opening.limits.queue_records_max);
-        let depth = Arc::new(AtomicUsize::new(0));
-        let writer = Writer::open(store, opening, publish, messages, Arc::clone(&depth))?;
+        let writer = Writer::open(store, opening, publish, messages)?;
+        let (depth, gone, lease) = (writer.depth(), writer.gone(), writer.lease());
         let (head, number, key) = (writer.head(), writer.log(), writer.key()?);
         let (ended, end) = watch::channel(End::Running);
         std::thread::Builder::new()
@@ -83,7 +91,7 @@ impl Log {
                 guard.tell(end);
             })
             .map_err(|error| StoreError::Engine(error.to_string()))?;
-        Ok(Self { queue, depth, closing: AtomicBool::new(false), end, head, number, key })
+        Ok(Self { queue, depth, closing: AtomicBool::new(false), gone, end, head, number, lease, key })
     }
 
     /// The last signed tree.
@@ -101,8 +109,21 @@ impl Log {
         self.number
     }
 
-    /// Hands a record to the writer. A full queue is refused at once.
+    /// The right to write it, where other processes reach the same database.
+    pub fn lease(&self) -> Option<Lease> {
+        self.lease
+    }
+
+    /// Whether the database cannot be reached for now.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Hands a record to the writer. A full queue, or a database that is gone, is told at once.
     pub fn submit(&self, record: Record) -> Result<Pending, AppendError> {
+        if self.is_gone() {
+            return Err(AppendError::Gone);
+        }
         if self.closing.load(Ordering::Acquire) {
             return Err(AppendError::Closed);
         }

@@ -45,6 +45,16 @@ impl Record {
         Self(Kind::Sealing(Box::new(Sealing { entry, archive })))
     }
 
+    /// Whether it carries a change of the registry.
+    pub(super) fn changes(&self) -> bool {
+        matches!(self.0, Kind::Changing(_))
+    }
+
+    /// Whether entries are dropped with it.
+    pub(super) fn seals(&self) -> bool {
+        matches!(self.0, Kind::Sealing(_))
+    }
+
     pub(super) fn at(&self) -> Timestamp {
         match &self.0 {
             Kind::Reading { at, .. } => *at,
@@ -62,6 +72,8 @@ pub enum AppendError {
     Closed,
     #[error("the commit failed")]
     CommitFailed,
+    #[error("the database is gone for now")]
+    Gone,
     #[error("the record waited too long")]
     TooLate,
     #[error("the entry is too large")]

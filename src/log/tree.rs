@@ -9,6 +9,7 @@ use crate::domain::Timestamp;
 use crate::store::log::LogNumber;
 use crate::store::tree::TileRow;
 use crate::store::{self, Connection, StoreError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An entry waits so long for a checkpoint that covers it, and a commit more.
@@ -33,7 +34,7 @@ pub struct Head {
 
 pub(super) struct Tree {
     log: LogNumber,
-    signers: Signers,
+    signers: Arc<Signers>,
     /// The last checkpoint does not bear the current key's signature: the log must first say that the key is new.
     key_is_new: bool,
     edge: Edge,
@@ -47,7 +48,11 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Takes the tree up where the stored log ends, and compares it with the last checkpoint.
-    pub(super) fn open(connection: &mut dyn Connection, log: LogNumber, signers: Signers) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        connection: &mut dyn Connection,
+        log: LogNumber,
+        signers: Arc<Signers>,
+    ) -> Result<Self, StoreError> {
         let edge = restore(connection, log)?;
         let (full, vouched) = (Vec::new(), store::log::end(connection, log)?.1);
         let mut tree = Self { log, signers, key_is_new: true, edge, full, last: None, since_last: None, vouched };
@@ -75,6 +80,12 @@ impl Tree {
             uncovered::refuse_once_signed(connection, log)?;
         }
         Ok(tree)
+    }
+
+    /// Takes it up once more, forgetting what a transaction that was not kept had added.
+    pub(super) fn reopen(&mut self, connection: &mut dyn Connection) -> Result<(), StoreError> {
+        *self = Self::open(connection, self.log, Arc::clone(&self.signers))?;
+        Ok(())
     }
 
     /// Whether any checkpoint bears the current key's signature: then the key before is good for nothing new. Read through only

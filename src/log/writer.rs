@@ -1,23 +1,25 @@
 //! The one writer of a node's log: a thread that drains a bounded queue and commits what it finds as one batch. The disk
 //! is the clock: while one batch is being written the next one gathers, and under load it lingers a moment. It never
-//! answers before the commit, never retries a failed commit, and never lets a record that fails alone take others with it.
+//! answers before the commit, never repeats a commit of which it does not know that it failed, and never lets a record that
+//! fails alone take others with it.
 
-use super::desk::Round;
+use super::desk::{Round, Ticket};
 use super::door::{End, Limits, Message, Opening, Publish, Waiting};
-use super::merkle::Hash;
+use super::draft::Draft;
+use super::link::Link;
+use super::measures;
 use super::note::VerifierKey;
-use super::record::{AppendError, Changing, Kind, Record, Refusal};
+use super::own::first_head;
+use super::record::{AppendError, Record};
 use super::tree::{Head, Tree};
-use super::{Act, Entry, SKEW_MS_MAX, measures};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::party::{ClientId, PartyId};
-use crate::domain::{Change, LogPosition, RequestId, Timestamp};
-use crate::entropy;
-use crate::store::log::{LogBatch, LogNumber};
-use crate::store::{self, Connection, Store, StoreError};
+use crate::domain::Timestamp;
+use crate::store::lease::Lease;
+use crate::store::log::LogNumber;
+use crate::store::{self, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
@@ -26,10 +28,13 @@ const LINGER_RECORDS_MIN: usize = 8;
 /// The longer the more are waiting, since they wait for each other anyway.
 const LINGER_PER_RECORD: Duration = Duration::from_micros(15);
 const LINGER_MAX: Duration = Duration::from_millis(1);
+/// Between attempts to reach a database that is gone.
+const RECONNECT_EVERY: Duration = Duration::from_millis(200);
+/// A batch that the database keeps undoing is given up after this long; its requests end soon after.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Writer {
-    connection: Box<dyn Connection + Send>,
-    log: LogNumber,
+    link: Link,
     node: &'static str,
     next_index: u64,
     /// Latest time of an entry in the log.
@@ -44,32 +49,28 @@ pub(super) struct Writer {
     publish: Box<dyn Publish>,
     messages: Receiver<Message>,
     depth: Arc<AtomicUsize>,
+    /// The database cannot be reached for now.
+    gone: Arc<AtomicBool>,
+    /// Nothing follows what is in the queue.
+    closing: bool,
     round: Round,
-}
-
-/// What a committed batch leads to.
-struct Outcome {
-    results: Vec<Result<LogPosition, AppendError>>,
-    changes: Vec<(u64, Change)>,
 }
 
 impl Writer {
     /// A writer that goes on where the log in the store ends. A log that is new, or has a new key, first says so.
     pub(super) fn open(
-        store: &dyn Store,
+        store: Arc<dyn Store>,
         opening: Opening,
         publish: Box<dyn Publish>,
         messages: Receiver<Message>,
-        depth: Arc<AtomicUsize>,
     ) -> Result<Self, StoreError> {
-        let mut connection = store.writer()?;
-        let log = store::log::find_or_create(connection.as_mut(), opening.node)?;
-        let mut tree = Tree::open(connection.as_mut(), log, opening.signers)?;
-        let head = first_head(connection.as_mut(), log, &mut tree, opening.clock.as_ref())?;
-        let (next_index, latest) = store::log::end(connection.as_mut(), log)?;
+        let mut link = Link::open(store, opening.node)?;
+        let log = link.log();
+        let mut tree = Tree::open(link.connection(), log, Arc::new(opening.signers))?;
+        let head = first_head(&mut link, &mut tree, opening.clock.as_ref())?;
+        let (next_index, latest) = store::log::end(link.connection(), log)?;
         Ok(Self {
-            connection,
-            log,
+            link,
             node: opening.node,
             next_index,
             latest,
@@ -80,7 +81,9 @@ impl Writer {
             limits: opening.limits,
             publish,
             messages,
-            depth,
+            depth: Arc::default(),
+            gone: Arc::default(),
+            closing: false,
             round: Round::default(),
         })
     }
@@ -89,8 +92,20 @@ impl Writer {
         Arc::clone(&self.head)
     }
 
+    pub(super) fn depth(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.depth)
+    }
+
+    pub(super) fn gone(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.gone)
+    }
+
     pub(super) fn log(&self) -> LogNumber {
-        self.log
+        self.link.log()
+    }
+
+    pub(super) fn lease(&self) -> Option<Lease> {
+        self.link.lease()
     }
 
     pub(super) fn key(&self) -> Result<VerifierKey, StoreError> {
@@ -109,7 +124,7 @@ impl Writer {
                 return End::Failed;
             }
             if closed {
-                if let Err(error) = self.connection.settle() {
+                if let Err(error) = self.link.close() {
                     tracing::warn!(%error, "the database was not settled; nothing is lost");
                 }
                 return End::Clean;
@@ -117,19 +132,31 @@ impl Writer {
         }
     }
 
-    /// A checkpoint in a transaction of its own.
+    /// A checkpoint in a transaction of its own. One that was lost on the way is due again.
     fn write_checkpoint(&mut self) -> Result<(), StoreError> {
-        self.connection.begin()?;
-        let head = self.tree.sign(self.connection.as_mut(), self.clock.now(), self.latest)?;
-        self.connection.commit()?;
-        self.head.store(Arc::new(head));
-        Ok(())
+        match self.sign() {
+            Ok(head) => {
+                self.head.store(Arc::new(head));
+                Ok(())
+            }
+            Err(error) => self.regain(error, None),
+        }
+    }
+
+    fn sign(&mut self) -> Result<Head, StoreError> {
+        self.link.begin()?;
+        let head = self.tree.sign(self.link.connection(), self.clock.now(), self.latest)?;
+        self.link.connection().commit()?;
+        Ok(head)
     }
 
     /// Waits for a record and takes all that are there, up to a batch; none if a checkpoint is due before. The flag tells
     /// that nothing will follow.
     fn next_batch(&mut self) -> (Vec<Waiting>, bool) {
         let mut batch = Vec::with_capacity(self.last_size);
+        if self.closing {
+            return (batch, true);
+        }
         let mut next = match self.tree.due_in() {
             None => self.messages.recv().ok(),
             Some(wait) => match self.messages.recv_timeout(wait) {
@@ -172,173 +199,157 @@ impl Writer {
     /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end.
     fn write(&mut self, batch: Vec<Waiting>) -> Result<(), StoreError> {
         let started = Stopwatch::start();
-        let (records, tickets): (Vec<_>, Vec<_>) =
+        let (records, mut tickets): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|waiting| (waiting.record, waiting.ticket)).unzip();
         let size = records.len();
-        match self.commit(records) {
-            Ok(outcome) => {
+        match self.commit(&records, &mut tickets, &started) {
+            Ok(Some(mut draft)) => {
                 measures::committed(size, started.elapsed());
-                self.publish.publish(&outcome.changes);
+                let version = draft.version;
+                self.publish.publish(&draft.changes(records), version);
                 self.depth.store(0, Ordering::Relaxed);
-                for (ticket, result) in tickets.into_iter().zip(outcome.results) {
+                for (ticket, result) in tickets.into_iter().zip(draft.results) {
                     self.round.put(ticket, result);
                 }
                 self.round.leave();
                 Ok(())
             }
+            Ok(None) => {
+                self.depth.store(0, Ordering::Relaxed);
+                self.answer_all(tickets, AppendError::Gone);
+                Ok(())
+            }
             Err(error) => {
                 tracing::error!(%error, records = size, "commit failed; the log takes no more");
-                for ticket in tickets {
-                    self.round.put(ticket, Err(AppendError::CommitFailed));
-                }
-                self.round.leave();
+                self.answer_all(tickets, AppendError::CommitFailed);
                 Err(error)
             }
         }
     }
 
-    fn commit(&mut self, records: Vec<Record>) -> Result<Outcome, StoreError> {
-        self.connection.begin()?;
-        let mut batch = LogBatch {
-            first_index: self.next_index,
-            size: 0,
-            at_min: Timestamp::from_ms(u64::MAX),
-            at_max: self.latest,
-            entries: Vec::new(),
-        };
-        let mut changes = Vec::new();
-        let mut results = Vec::with_capacity(records.len());
-        // What is dropped must be vouched for by the time it is gone.
-        let seals = records.iter().any(|record| matches!(record.0, Kind::Sealing(_)));
-        for record in records {
-            let at = record.at();
-            let written = self.write_record(record, &mut batch, &mut changes)?;
-            results.push(written.map(|(position, leaf)| {
-                self.tree.push(leaf);
-                batch.size += 1;
-                batch.at_min = batch.at_min.min(at);
-                batch.at_max = batch.at_max.max(at);
-                position
-            }));
+    fn answer_all(&mut self, tickets: impl IntoIterator<Item = Ticket>, error: AppendError) {
+        for ticket in tickets {
+            self.round.put(ticket, Err(error));
         }
-        if batch.size == 0 {
-            self.connection.rollback()?;
-            return Ok(Outcome { results, changes });
-        }
-        store::log::append(self.connection.as_mut(), self.log, &batch)?;
-        self.tree.keep(self.connection.as_mut())?;
-        let is_due = self.tree.due_in().is_some_and(|wait| wait.is_zero()) || self.tree.is_too_late(batch.at_max);
-        let (connection, now) = (self.connection.as_mut(), self.clock.now());
-        let head = (seals || is_due).then(|| self.tree.sign(connection, now, batch.at_max)).transpose()?;
-        self.connection.commit()?;
-        head.into_iter().for_each(|head| self.head.store(Arc::new(head)));
-        self.next_index += batch.size;
-        self.latest = batch.at_max;
-        Ok(Outcome { results, changes })
+        self.round.leave();
     }
 
-    /// Adds one record to the open transaction. The outer error ends the batch, the inner one only this record.
-    fn write_record(
+    /// Commits records. What the database surely did not keep is tried again for a while; `None` if it was given up.
+    fn commit(
         &mut self,
-        record: Record,
-        batch: &mut LogBatch,
-        changes: &mut Vec<(u64, Change)>,
-    ) -> Result<Result<(LogPosition, Hash), AppendError>, StoreError> {
-        let position = LogPosition { node: self.node.into(), index: batch.first_index + batch.size };
-        if record.at().ms_since(Timestamp::EPOCH) + SKEW_MS_MAX < batch.at_max.ms_since(Timestamp::EPOCH) {
-            return Ok(Err(AppendError::TooLate));
-        }
-        match record.0 {
-            Kind::Reading { bundle, leaf, .. } => {
-                batch.entries.extend_from_slice(&bundle);
-                Ok(Ok((position, leaf)))
-            }
-            Kind::Changing(changing) => {
-                self.connection.begin_part()?;
-                let written = self.write_change(*changing, &position, batch, changes)?;
-                match written {
-                    Ok(_) => self.connection.keep_part()?,
-                    Err(_) => self.connection.undo_part()?,
+        records: &[Record],
+        tickets: &mut Vec<Ticket>,
+        started: &Stopwatch,
+    ) -> Result<Option<Draft>, StoreError> {
+        loop {
+            let mut draft = match self.draft(records) {
+                Ok(draft) => draft,
+                Err(error) => {
+                    self.regain(error, Some(tickets))?;
+                    if tickets.is_empty() || started.elapsed() > COMMIT_TIME_MAX {
+                        return Ok(None);
+                    }
+                    continue;
                 }
-                Ok(written.map(|leaf| (position, leaf)))
+            };
+            if draft.batch.size == 0 {
+                if let Err(error) = self.link.connection().rollback() {
+                    self.regain(error, None)?;
+                }
+                return Ok(Some(draft));
             }
-            Kind::Sealing(sealing) => {
-                let Ok(leaf) = sealing.entry.encode(&mut batch.entries) else {
-                    return Ok(Err(AppendError::TooLarge));
-                };
-                store::archive::seal(self.connection.as_mut(), self.log, &sealing.archive)?;
-                Ok(Ok((position, leaf)))
+            let Err(error) = self.link.connection().commit() else {
+                draft.head.take().into_iter().for_each(|head| self.head.store(Arc::new(head)));
+                (self.next_index, self.latest) = (draft.end(), draft.batch.at_max);
+                return Ok(Some(draft));
+            };
+            // It may be kept: nobody is told anything before that is known.
+            self.regain(error, None)?;
+            if self.next_index == draft.end() {
+                return Ok(Some(draft));
+            }
+            if self.next_index != draft.batch.first_index {
+                return Err(StoreError::Corrupt("a log that ends where its only writer did not end it"));
             }
         }
     }
 
-    fn write_change(
-        &mut self,
-        changing: Changing,
-        position: &LogPosition,
-        batch: &mut LogBatch,
-        changes: &mut Vec<(u64, Change)>,
-    ) -> Result<Result<Hash, AppendError>, StoreError> {
-        let Changing { mut entry, change, keep } = changing;
-        let connection = self.connection.as_mut();
-        if let Some(answer) = &keep
-            && !store::answers::insert(connection, answer, position)?
-        {
-            return Ok(Err(AppendError::Refused(Refusal::KeyUsed)));
+    /// Writes records in a transaction that is left open.
+    fn draft(&mut self, records: &[Record]) -> Result<Draft, StoreError> {
+        self.link.begin()?;
+        let mut draft = Draft::after(self.next_index, self.latest, records.len());
+        let (log, is_shared) = (self.link.log(), self.link.is_shared());
+        let connection = self.link.connection();
+        if is_shared && records.iter().any(Record::changes) {
+            draft.catch_up(connection, self.publish.as_ref())?;
         }
-        let number = store::changes::next_number(connection)?;
-        if !store::changes::apply(connection, &change, number, entry.at, position)? {
-            return Ok(Err(AppendError::Refused(Refusal::Precondition)));
+        for record in records {
+            draft.add(connection, log, self.node, &mut self.tree, record)?;
         }
-        entry.list_version = number;
-        let Ok(leaf) = entry.encode(&mut batch.entries) else {
-            return Ok(Err(AppendError::TooLarge));
-        };
-        changes.push((number, change));
-        Ok(Ok(leaf))
+        if draft.batch.size == 0 {
+            return Ok(draft);
+        }
+        store::log::append(connection, log, &draft.batch)?;
+        self.tree.keep(connection)?;
+        // What is dropped must be vouched for by the time it is gone.
+        let seals = records.iter().any(Record::seals);
+        let latest = draft.batch.at_max;
+        if seals || self.tree.due_in().is_some_and(|wait| wait.is_zero()) || self.tree.is_too_late(latest) {
+            draft.head = Some(self.tree.sign(connection, self.clock.now(), latest)?);
+        }
+        Ok(draft)
     }
-}
 
-/// The first tree to show: of a log that has announced its key, and with every entry under a checkpoint.
-fn first_head(
-    connection: &mut dyn Connection,
-    log: LogNumber,
-    tree: &mut Tree,
-    clock: &dyn Clock,
-) -> Result<Head, StoreError> {
-    let new_key = tree.new_key()?;
-    if new_key.is_none()
-        && let Some(head) = tree.head(connection)?
-    {
-        return Ok(head);
+    /// Gets the log back after a transaction that was lost or undone: afterwards the writer stands where the log in the
+    /// database ends. While that cannot be reached everybody is refused, and `surely_undone` with them. An error is final.
+    fn regain(&mut self, error: StoreError, mut surely_undone: Option<&mut Vec<Ticket>>) -> Result<(), StoreError> {
+        if !self.link.can_regain(&error) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "a transaction did not end well");
+        loop {
+            let error = match self.take_up() {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if self.closing || !self.link.can_regain(&error) {
+                self.gone.store(false, Ordering::Release);
+                return Err(error);
+            }
+            if !self.gone.swap(true, Ordering::AcqRel) {
+                tracing::error!(%error, "the database is gone; everything is refused until it is back");
+            }
+            if let Some(tickets) = surely_undone.as_deref_mut() {
+                let tickets = std::mem::take(tickets);
+                self.answer_all(tickets, AppendError::Gone);
+            }
+            self.refuse_waiting();
+            std::thread::sleep(RECONNECT_EVERY);
+        }
+        if self.gone.swap(false, Ordering::AcqRel) {
+            tracing::info!("the database is back");
+        }
+        Ok(())
     }
-    connection.begin()?;
-    if let Some(key) = new_key {
-        let (first_index, latest) = store::log::end(connection, log)?;
-        let at = clock.now().max(latest);
-        let mut batch = LogBatch { first_index, size: 1, at_min: at, at_max: at, entries: Vec::new() };
-        let leaf = announcement(at, &key)?.encode(&mut batch.entries);
-        tree.push(leaf.map_err(|error| StoreError::Engine(error.to_string()))?);
-        store::log::append(connection, log, &batch)?;
-        tree.keep(connection)?;
+
+    fn take_up(&mut self) -> Result<(), StoreError> {
+        (self.next_index, self.latest) = self.link.reconnect()?;
+        self.tree.reopen(self.link.connection())?;
+        if let Some(head) = self.tree.head(self.link.connection())? {
+            self.head.store(Arc::new(head));
+        }
+        Ok(())
     }
-    let (_, latest) = store::log::end(connection, log)?;
-    let head = tree.sign(connection, clock.now(), latest)?;
-    connection.commit()?;
-    Ok(head)
-}
 
-/// The entry with which a log says what key its checkpoints are signed with from here on.
-fn announcement(at: Timestamp, key: &VerifierKey) -> Result<Entry, StoreError> {
-    own_entry(Act::LogKey, at, key.to_string())
-}
-
-/// An entry of what a node does by itself.
-pub(super) fn own_entry(act: Act, at: Timestamp, reference: String) -> Result<Entry, StoreError> {
-    let random = entropy::bytes16().map_err(|error| StoreError::Engine(error.to_string()))?;
-    let ids = PartyId::parse("registry").zip(ClientId::parse("node"));
-    let (party, client) = ids.ok_or(StoreError::Corrupt("an id that is none"))?;
-    let mut entry = Entry::new(act, at, RequestId::mint(at, random), party, client);
-    entry.reference = Some(reference);
-    Ok(entry)
+    /// Refuses all that wait in the queue.
+    fn refuse_waiting(&mut self) {
+        let mut tickets = Vec::new();
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                Message::Append(waiting) => tickets.push(waiting.ticket),
+                Message::Close => self.closing = true,
+            }
+        }
+        self.answer_all(tickets, AppendError::Gone);
+    }
 }

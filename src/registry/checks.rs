@@ -42,6 +42,7 @@ impl Registry {
     }
 
     fn submit_check(&self, call: &Call, question: Question) -> Result<Submitted, Error> {
+        self.must_be_fresh()?;
         let id = CheckId::mint(call.at, random_bytes()?);
         let hashes: Vec<SubjectHash> = question.subjects.iter().map(|subject| self.index.hash(subject)).collect();
         let (hits, list_version) = self.index.at_one_version(|| -> Vec<Vec<Hit>> {

@@ -32,6 +32,7 @@ impl From<AppendError> for Error {
             AppendError::QueueFull => Self::Unavailable("The registry is overloaded."),
             AppendError::Closed => Self::Unavailable("The registry is shutting down."),
             AppendError::CommitFailed => Self::Unavailable("The registry cannot write its log."),
+            AppendError::Gone => Self::Unavailable("The registry cannot reach its database."),
             AppendError::TooLate => Self::Unavailable("The request waited too long."),
             AppendError::TooLarge => Self::Internal(error.to_string()),
             AppendError::Refused(Refusal::Precondition) => Self::StaleVersion,

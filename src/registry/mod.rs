@@ -6,9 +6,11 @@ mod checks;
 mod clients;
 mod error;
 mod flags;
+mod follower;
 mod idempotency;
 mod parties;
 mod proofs;
+mod publisher;
 mod refusals;
 mod seeds;
 mod streams;
@@ -31,12 +33,15 @@ use crate::domain::party::ClientId;
 use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHasher, Timestamp};
 use crate::entropy;
 use crate::index::Index;
-use crate::log::{Act, End, Entry, Limits, Log, Opening, Publish, Record, SearchIndex, Signers};
+use crate::log::{Act, End, Entry, Limits, Log, Opening, Record, SearchIndex, Signers};
 use crate::store::archive::Archive;
 use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
+use follower::{Follower, STALE_AFTER, UNREADY_AFTER};
+use publisher::Publisher;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -74,6 +79,8 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     directory: ArcSwap<Directory>,
     refusals: refusals::Refusals,
+    /// Where other nodes share the database.
+    follower: Option<Follower>,
     node: &'static str,
     /// The last archive of the own log; none is made while the registry is open.
     archived: Option<Archive>,
@@ -92,11 +99,13 @@ impl Registry {
     ) -> Result<Self, StoreError> {
         let index = Arc::new(Index::load(store.as_ref(), hasher, settings.threads)?);
         let access = Arc::new(Access::load(store.as_ref(), settings.quotas)?);
-        let publisher = Publisher { index: Arc::clone(&index), access: Arc::clone(&access) };
+        let publisher = Arc::new(Publisher::new(Arc::clone(&index), Arc::clone(&access)));
         // Once in the life of the process.
         let node: &'static str = Box::leak(settings.node.clone().into_boxed_str());
         let opening = Opening { node, signers, clock: Arc::clone(&clock), limits: settings.log };
-        let log = Log::start(store.as_ref(), opening, Box::new(publisher))?;
+        let log = Log::start(Arc::clone(&store), opening, Box::new(Arc::clone(&publisher)))?;
+        let follow = |lease| Follower::start(Arc::clone(&store), publisher, Arc::clone(&clock), lease);
+        let follower = log.lease().map(follow).transpose()?;
         let number = log.number();
         let archived = store.find(|connection| store::archive::all(connection, number))?.pop();
         let search = SearchIndex::start(Arc::clone(&store), node)?;
@@ -111,6 +120,7 @@ impl Registry {
             clock,
             directory: ArcSwap::from_pointee(directory),
             refusals: refusals::Refusals::default(),
+            follower,
             node,
             archived,
         })
@@ -127,7 +137,36 @@ impl Registry {
     /// Ends what works behind the log, then the log: everything that was accepted is committed.
     pub async fn close(&self) -> End {
         self.search.close();
+        if let Some(follower) = &self.follower {
+            follower.stop();
+        }
         self.log.close().await
+    }
+
+    /// Why requests sent here would not be answered.
+    pub fn unready(&self) -> Option<&'static str> {
+        if *self.log.end().borrow() != End::Running || self.log.is_gone() {
+            return Some("The registry cannot write its log.");
+        }
+        (self.unheard_for() > UNREADY_AFTER).then_some("The registry does not hear from its database.")
+    }
+
+    /// Since when what other nodes change may be missing here.
+    pub fn unheard_for(&self) -> Duration {
+        self.follower.as_ref().map_or(Duration::ZERO, Follower::unheard_for)
+    }
+
+    /// Another process has taken this node's log: this one must end.
+    pub fn is_fenced(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::is_fenced)
+    }
+
+    /// Refuses to answer from a list that may lack what other nodes have changed.
+    fn must_be_fresh(&self) -> Result<(), Error> {
+        if self.unheard_for() > STALE_AFTER {
+            return Err(Error::Unavailable("The registry does not hear from its database."));
+        }
+        Ok(())
     }
 
     pub fn index(&self) -> &Index {
@@ -239,16 +278,4 @@ fn random_bytes() -> Result<[u8; 16], Error> {
 
 fn render(body: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(body).map_err(|error| Error::Internal(error.to_string()))
-}
-
-struct Publisher {
-    index: Arc<Index>,
-    access: Arc<Access>,
-}
-
-impl Publish for Publisher {
-    fn publish(&mut self, changes: &[(u64, Change)]) {
-        self.access.publish(changes);
-        self.index.publish(changes);
-    }
 }

@@ -35,7 +35,11 @@ pub struct OpenLog {
 struct Nobody;
 
 impl Publish for Nobody {
-    fn publish(&mut self, _: &[(u64, Change)]) {}
+    fn known(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn publish(&mut self, _: &[(u64, Change)], _: u64) {}
 }
 
 impl OpenLog {
@@ -47,7 +51,7 @@ impl OpenLog {
         // Once in the life of the process.
         let node: &'static str = Box::leak(config.node.clone().into_boxed_str());
         let opening = Opening { node, signers, clock: Arc::clone(&clock), limits: config.log_limits() };
-        let log = Log::start(store.as_ref(), opening, Box::new(Nobody));
+        let log = Log::start(Arc::clone(&store), opening, Box::new(Nobody));
         let log = log.map_err(|error| ServeError::Start(error.to_string()))?;
         Ok(Self { store, log, clock })
     }

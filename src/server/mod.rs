@@ -226,6 +226,9 @@ impl Server {
                 _ = every.tick() => {
                     observe::gauges(self.registry, &self.clock, in_flight);
                     recorder.run_upkeep();
+                    if self.registry.is_fenced() {
+                        return Ok(End::Failed);
+                    }
                     if let Err(error) = self.registry.log_refusals(self.clock.now()).await {
                         tracing::warn!(?error, "refused calls could not be logged");
                     }

@@ -6,6 +6,9 @@ use crate::domain::party::{
     AccessState, Client, ClientId, Credential, CredentialKind, Party, PartyId, Quotas, Role, Scopes,
 };
 
+/// No registry has as many.
+const CHANGES_MAX: u64 = 1 << 62;
+
 /// Stores a new party; false if the id is taken.
 pub fn insert_party(connection: &mut dyn Connection, party: &Party, change: u64) -> Result<bool, StoreError> {
     let rows = connection.execute(
@@ -123,32 +126,60 @@ fn insert_credentials(connection: &mut dyn Connection, client: &Client) -> Resul
 }
 
 pub fn load_parties(connection: &mut dyn Connection) -> Result<Vec<Party>, StoreError> {
-    let mut found = Vec::new();
-    connection.query("SELECT id, name, role, state, version, created_at FROM party ORDER BY id", &[], &mut |row| {
-        found.push(Party {
-            id: known(PartyId::parse(row.text(0)?))?,
-            name: row.text(1)?.to_owned(),
-            role: known(Role::parse(row.text(2)?))?,
-            state: known(AccessState::parse(row.text(3)?))?,
-            version: version(row, 4)?,
-            created_at: Timestamp::from_ms(row.count(5)?),
-        });
-        Ok(())
-    })?;
-    Ok(found)
+    Ok(changed_parties(connection, 0, CHANGES_MAX)?.into_iter().map(|(_, party)| party).collect())
 }
 
-pub fn load_clients(connection: &mut dyn Connection) -> Result<Vec<Client>, StoreError> {
-    let mut found: Vec<Client> = Vec::new();
+/// The parties whose newest version was written by a change after `known` up to `last`, with its number.
+pub fn changed_parties(
+    connection: &mut dyn Connection,
+    known: u64,
+    last: u64,
+) -> Result<Vec<(u64, Party)>, StoreError> {
+    let mut found = Vec::new();
     connection.query(
-        "SELECT id, party, name, scopes, quotas, state, version, created_at, tokens_void_until FROM client ORDER BY id",
-        &[],
+        "SELECT id, name, role, state, version, created_at, change FROM party \
+         WHERE change > $1 AND change <= $2 ORDER BY id",
+        &[Value::count(known)?, Value::count(last)?],
         &mut |row| {
-            found.push(read_client(row)?);
+            found.push((row.count(6)?, read_party(row)?));
             Ok(())
         },
     )?;
-    for client in &mut found {
+    Ok(found)
+}
+
+fn read_party(row: &dyn Row) -> Result<Party, StoreError> {
+    Ok(Party {
+        id: readable(PartyId::parse(row.text(0)?))?,
+        name: row.text(1)?.to_owned(),
+        role: readable(Role::parse(row.text(2)?))?,
+        state: readable(AccessState::parse(row.text(3)?))?,
+        version: version(row, 4)?,
+        created_at: Timestamp::from_ms(row.count(5)?),
+    })
+}
+
+pub fn load_clients(connection: &mut dyn Connection) -> Result<Vec<Client>, StoreError> {
+    Ok(changed_clients(connection, 0, CHANGES_MAX)?.into_iter().map(|(_, client)| client).collect())
+}
+
+/// The clients whose newest version was written by a change after `known` up to `last`, with its number.
+pub fn changed_clients(
+    connection: &mut dyn Connection,
+    known: u64,
+    last: u64,
+) -> Result<Vec<(u64, Client)>, StoreError> {
+    let mut found: Vec<(u64, Client)> = Vec::new();
+    connection.query(
+        "SELECT id, party, name, scopes, quotas, state, version, created_at, tokens_void_until, change FROM client \
+         WHERE change > $1 AND change <= $2 ORDER BY id",
+        &[Value::count(known)?, Value::count(last)?],
+        &mut |row| {
+            found.push((row.count(9)?, read_client(row)?));
+            Ok(())
+        },
+    )?;
+    for (_, client) in &mut found {
         client.credentials = load_credentials(connection, &client.id)?;
     }
     Ok(found)
@@ -157,12 +188,12 @@ pub fn load_clients(connection: &mut dyn Connection) -> Result<Vec<Client>, Stor
 fn read_client(row: &dyn Row) -> Result<Client, StoreError> {
     let scopes = row.text(3)?;
     Ok(Client {
-        id: known(ClientId::parse(row.text(0)?))?,
-        party: known(PartyId::parse(row.text(1)?))?,
+        id: readable(ClientId::parse(row.text(0)?))?,
+        party: readable(PartyId::parse(row.text(1)?))?,
         name: row.text(2)?.to_owned(),
-        scopes: if scopes.is_empty() { Scopes::default() } else { known(Scopes::parse(scopes))? },
-        quotas: known(serde_json::from_str::<Quotas>(row.text(4)?).ok())?,
-        state: known(AccessState::parse(row.text(5)?))?,
+        scopes: if scopes.is_empty() { Scopes::default() } else { readable(Scopes::parse(scopes))? },
+        quotas: readable(serde_json::from_str::<Quotas>(row.text(4)?).ok())?,
+        state: readable(AccessState::parse(row.text(5)?))?,
         version: version(row, 6)?,
         created_at: Timestamp::from_ms(row.count(7)?),
         tokens_void_until: read_optional_time(row, 8)?,
@@ -211,6 +242,6 @@ fn version(row: &dyn Row, column: usize) -> Result<u32, StoreError> {
     u32::try_from(row.int(column)?).map_err(|_| StoreError::Corrupt("a version over 2^32"))
 }
 
-fn known<T>(value: Option<T>) -> Result<T, StoreError> {
+fn readable<T>(value: Option<T>) -> Result<T, StoreError> {
     value.ok_or(StoreError::Corrupt("an access record that cannot be read"))
 }

@@ -14,6 +14,34 @@ pub fn head(connection: &mut dyn Connection) -> Result<u64, StoreError> {
     number.ok_or(StoreError::Corrupt("no change_head row"))
 }
 
+/// Takes the numbering row until the open transaction ends; returns the number of the last change, which is final.
+pub fn hold(connection: &mut dyn Connection) -> Result<u64, StoreError> {
+    let mut number = None;
+    connection.query("UPDATE change_head SET number = number WHERE id = 1 RETURNING number", &[], &mut |row| {
+        number = Some(row.count(0)?);
+        Ok(())
+    })?;
+    number.ok_or(StoreError::Corrupt("no change_head row"))
+}
+
+/// The changes after `known` up to `last`, to be put into memory once more: first the access, then the flags in order. A
+/// party or a client is given in its newest version alone, with the change that wrote it. To be called in one transaction
+/// with what told `last`, so that nothing newer hides what is asked for.
+pub fn since(connection: &mut dyn Connection, known: u64, last: u64) -> Result<Vec<(u64, Change)>, StoreError> {
+    let replaces = Replaces::Nothing;
+    let mut found = Vec::new();
+    for (number, party) in access::changed_parties(connection, known, last)? {
+        found.push((number, Change::Party { replaces, party }));
+    }
+    for (number, client) in access::changed_clients(connection, known, last)? {
+        found.push((number, Change::Client { replaces, client: Box::new(client) }));
+    }
+    for (number, flags) in flags::changed(connection, known, last)? {
+        found.push((number, Change::Flags(flags)));
+    }
+    Ok(found)
+}
+
 /// Takes the next number, and with it the numbering row until the transaction ends.
 pub fn next_number(connection: &mut dyn Connection) -> Result<u64, StoreError> {
     let mut number = None;

@@ -73,6 +73,24 @@ fn optional_time(time: Option<Timestamp>) -> Result<Value<'static>, StoreError> 
     time.map_or(Ok(Value::Null), |time| Value::count(time.as_ms()))
 }
 
+/// The versions that the changes after `known` up to `last` wrote, by change.
+pub fn changed(connection: &mut dyn Connection, known: u64, last: u64) -> Result<Vec<(u64, Vec<Flag>)>, StoreError> {
+    let mut found: Vec<(u64, Vec<Flag>)> = Vec::new();
+    connection.query(
+        "SELECT change, body FROM flag_version WHERE change > $1 AND change <= $2 ORDER BY change, flag",
+        &[Value::count(known)?, Value::count(last)?],
+        &mut |row| {
+            let (number, flag) = (row.count(0)?, read_flag(row, 1)?);
+            match found.last_mut() {
+                Some((last, flags)) if *last == number => flags.push(flag),
+                _ => found.push((number, vec![flag])),
+            }
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
 /// The newest version of one flag.
 pub fn find(connection: &mut dyn Connection, id: FlagId) -> Result<Option<Flag>, StoreError> {
     let mut found = None;
@@ -81,7 +99,7 @@ pub fn find(connection: &mut dyn Connection, id: FlagId) -> Result<Option<Flag>,
          ON flag_version.flag = flag.id AND flag_version.version = flag.version WHERE flag.id = $1",
         &[Value::Blob(id.as_bytes())],
         &mut |row| {
-            found = Some(read_flag(row)?);
+            found = Some(read_flag(row, 0)?);
             Ok(())
         },
     )?;
@@ -101,7 +119,7 @@ pub fn list(connection: &mut dyn Connection, page: &FlagPage) -> Result<Vec<Flag
     let before = page.before.map_or([0xff; 16], |id| *id.as_bytes());
     let mut found = Vec::new();
     let mut each = |row: &dyn Row| -> Result<(), StoreError> {
-        found.push(read_flag(row)?);
+        found.push(read_flag(row, 0)?);
         Ok(())
     };
     let before = Value::Blob(&before);
@@ -140,8 +158,8 @@ pub fn list(connection: &mut dyn Connection, page: &FlagPage) -> Result<Vec<Flag
     Ok(found)
 }
 
-fn read_flag(row: &dyn Row) -> Result<Flag, StoreError> {
-    serde_json::from_str(row.text(0)?).map_err(|_| StoreError::Corrupt("a flag version that cannot be read"))
+fn read_flag(row: &dyn Row, column: usize) -> Result<Flag, StoreError> {
+    serde_json::from_str(row.text(column)?).map_err(|_| StoreError::Corrupt("a flag version that cannot be read"))
 }
 
 /// Streams every active flag with an id in `first..=last`, in the form that answers need. The state is looked at here and

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod archive;
 pub mod changes;
 pub mod flags;
+pub mod lease;
 pub mod log;
 pub mod search;
 pub mod sqlite;
@@ -20,7 +21,7 @@ use crate::domain::Timestamp;
 /// caller must treat the connection as dead, must not retry on it, and must find out on a new one what was kept. Between
 /// `begin` and `commit` nobody else sees the work. Readers see whole transactions only, and never wait for the writer.
 pub trait Store: Send + Sync {
-    /// The connection that writes. A node has one.
+    /// A connection that writes. A node's log has one.
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError>;
 
     /// The connection that writes the search index, which is derived data: its commits may be lost, but not torn. It never
@@ -122,6 +123,9 @@ pub enum StoreError {
     /// The engine undid the transaction because of another one. It may be done once more.
     #[error("the database undid a transaction: {0}")]
     Undone(String),
+    /// Another process has taken this node's log.
+    #[error("another process has taken over this log")]
+    Fenced,
     /// What is stored does not have the form that the code writes.
     #[error("the database holds {0}")]
     Corrupt(&'static str),

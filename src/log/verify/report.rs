@@ -132,7 +132,9 @@ impl VerifyError {
     pub fn of_store(error: StoreError, index: u64) -> Self {
         match error {
             StoreError::Corrupt(what) => Fault::Stored(what).at(index),
-            StoreError::Lost(_) | StoreError::Undone(_) | StoreError::Engine(_) => Self::Unreadable(error.to_string()),
+            StoreError::Lost(_) | StoreError::Undone(_) | StoreError::Fenced | StoreError::Engine(_) => {
+                Self::Unreadable(error.to_string())
+            }
         }
     }
 }

@@ -1,0 +1,165 @@
+//! Follows what other nodes change in a shared database, tells them that this node lives, and knows how fresh the list in
+//! memory is. A check is never answered from a list that may lack what was changed longer ago than `STALE_AFTER`.
+
+use super::publisher::Publisher;
+use crate::clock::{Clock, Stopwatch};
+use crate::store::lease::Lease;
+use crate::store::{self, Connection, Store, StoreError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+const KEEP_UP_EVERY: Duration = Duration::from_secs(3600);
+/// The promise to banks: what was changed on any node answers on every node after this long, or the node does not answer.
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(1);
+/// A node that has not heard from the database for this long should get no requests.
+pub(super) const UNREADY_AFTER: Duration = Duration::from_secs(5);
+
+pub(super) struct Follower {
+    state: Arc<State>,
+    stop: SyncSender<()>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct State {
+    started: Stopwatch,
+    /// When the last look began that succeeded, in milliseconds after `started`.
+    heard_ms: AtomicU64,
+    fenced: AtomicBool,
+}
+
+struct Following {
+    store: Arc<dyn Store>,
+    publisher: Arc<Publisher>,
+    clock: Arc<dyn Clock>,
+    lease: Lease,
+    state: Arc<State>,
+    /// For heartbeats; none while the database is gone.
+    connection: Option<Box<dyn Connection + Send>>,
+    is_well: bool,
+}
+
+impl Follower {
+    /// Catches up with the database, then goes on following it on a thread of its own.
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        publisher: Arc<Publisher>,
+        clock: Arc<dyn Clock>,
+        lease: Lease,
+    ) -> Result<Self, StoreError> {
+        let started = Stopwatch::start();
+        let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), fenced: AtomicBool::new(false) });
+        let shared = Arc::clone(&state);
+        let mut following =
+            Following { store, publisher, clock, lease, state: shared, connection: None, is_well: true };
+        following.look()?;
+        following.beat()?;
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("follower".to_owned())
+            .spawn(move || following.run(&stopped))
+            .map_err(|error| StoreError::Engine(error.to_string()))?;
+        Ok(Self { state, stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Since when other nodes' changes may be missing here.
+    pub(super) fn unheard_for(&self) -> Duration {
+        self.state.unheard_for()
+    }
+
+    /// Another process has taken this node's log.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.state.fenced.load(Ordering::Acquire)
+    }
+
+    pub(super) fn stop(&self) {
+        // A full channel has been told already.
+        let _told = self.stop.try_send(());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the follower had stopped before");
+        }
+    }
+}
+
+impl State {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn unheard_for(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.heard_ms.load(Ordering::Acquire)))
+    }
+}
+
+impl Following {
+    fn run(mut self, stopped: &Receiver<()>) {
+        let (mut beaten, mut kept_up) = (Stopwatch::start(), Stopwatch::start());
+        while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let mut done = self.look();
+            if done.is_ok() && beaten.elapsed() >= BEAT_EVERY {
+                done = self.beat();
+                beaten = Stopwatch::start();
+            }
+            if done.is_ok() && kept_up.elapsed() >= KEEP_UP_EVERY {
+                done = self.store.keep_up(self.clock.now());
+                kept_up = Stopwatch::start();
+            }
+            if self.note(done) {
+                return;
+            }
+        }
+    }
+
+    /// Says once that the database is gone, and once that it is back; true if there is nothing left to follow.
+    fn note(&mut self, done: Result<(), StoreError>) -> bool {
+        match done {
+            Ok(()) if self.is_well => {}
+            Ok(()) => tracing::info!("the list follows the database again"),
+            Err(StoreError::Fenced) => {
+                tracing::error!("another process has taken over this node's log");
+                self.state.fenced.store(true, Ordering::Release);
+                return true;
+            }
+            Err(error) => {
+                self.connection = None;
+                if self.is_well {
+                    tracing::error!(%error, "the list does not follow the database");
+                }
+                self.is_well = false;
+                return false;
+            }
+        }
+        self.is_well = true;
+        false
+    }
+
+    /// Reads what was changed since the last look. What it finds was true at its beginning.
+    fn look(&mut self) -> Result<(), StoreError> {
+        let began_ms = self.state.now_ms();
+        let known = self.publisher.known();
+        let (changes, last) = self.store.find(|connection| {
+            let last = store::changes::head(connection)?;
+            let changes = if last > known { store::changes::since(connection, known, last)? } else { Vec::new() };
+            Ok((changes, last))
+        })?;
+        self.publisher.publish(&changes, last);
+        self.state.heard_ms.store(began_ms, Ordering::Release);
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), StoreError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.store.writer()?),
+        };
+        self.lease.beat(connection.as_mut())?;
+        let live = store::lease::live(connection.as_mut())?;
+        self.publisher.share_quotas(live);
+        Ok(())
+    }
+}
