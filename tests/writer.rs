@@ -5,14 +5,11 @@
 #[allow(dead_code)]
 mod log_support;
 
-use canhbao::domain::party::{ClientId, PartyId};
-use canhbao::domain::{
-    Actor, Category, Change, Flag, FlagId, KeptAnswer, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
-    Timestamp, Urgency, Verdict,
-};
-use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, Publish, Record, Refusal, entries_of};
+use canhbao::domain::{Change, FlagId, KeptAnswer, Replaces, RequestId, Timestamp};
+use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, Record, Refusal, entries_of};
 use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::{self, Connection, Row, Store, StoreError, Value};
+use log_support::{Published, actor, entry, flag, raising, reading};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -114,62 +111,9 @@ impl Connection for BrokenConnection {
     }
 }
 
-/// Notes which changes were published, in order.
-#[derive(Clone, Default)]
-struct Published(Arc<Mutex<Vec<u64>>>);
-
-impl Publish for Published {
-    fn known(&self) -> u64 {
-        self.0.lock().unwrap().last().copied().unwrap_or(0)
-    }
-
-    fn publish(&mut self, changes: &[(u64, Change)], _: u64) {
-        self.0.lock().unwrap().extend(changes.iter().map(|(number, _)| *number));
-    }
-}
-
 fn start(store: &Broken) -> (Log, Published) {
     let published = Published::default();
     (Log::start(Arc::new(store.clone()), log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
-}
-
-fn actor() -> Actor {
-    Actor { party: PartyId::parse("970436").unwrap(), client: ClientId::parse("core-1").unwrap() }
-}
-
-fn entry(at_ms: u64, number: u128) -> Entry {
-    Entry::new(
-        Act::Check,
-        Timestamp::from_ms(at_ms),
-        RequestId::from_bytes(number.to_be_bytes()),
-        actor().party,
-        actor().client,
-    )
-}
-
-fn reading(at_ms: u64, number: u128) -> Record {
-    Record::reading(&entry(at_ms, number)).unwrap()
-}
-
-fn flag(id: u8) -> Flag {
-    let proposal = Proposal {
-        subject: Subject::from_canonical("account:970436:123456789").unwrap(),
-        verdict: Verdict::Warn,
-        category: Category::Mule,
-        case: "C-1".to_owned(),
-        reason: "test".to_owned(),
-        legal_basis: None,
-        expires_at: None,
-        urgency: Urgency::Urgent,
-        linked: Vec::new(),
-        source: Source { kind: SourceKind::Police, reference: None },
-    };
-    Flag::propose(FlagId::from_bytes([id; 16]), proposal, actor(), Timestamp::from_ms(1_000)).unwrap()
-}
-
-fn raising(id: u8, keep: Option<KeptAnswer>) -> Record {
-    let change = Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag(id)) };
-    Record::changing(entry(1_000, id.into()), change, keep)
 }
 
 fn kept(key: &str) -> KeptAnswer {

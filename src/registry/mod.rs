@@ -41,6 +41,7 @@ use follower::{Follower, STALE_AFTER, UNREADY_AFTER};
 use publisher::Publisher;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -147,8 +148,12 @@ impl Registry {
         if *self.log.end().borrow() != End::Running || self.log.is_gone() {
             return Some("The registry cannot write its log.");
         }
-        let unheard = self.follower.as_ref().is_some_and(|follower| follower.unheard_for() > UNREADY_AFTER);
-        unheard.then_some("The registry does not hear from its database.")
+        (self.unheard_for() > UNREADY_AFTER).then_some("The registry does not hear from its database.")
+    }
+
+    /// Since when what other nodes change may be missing here.
+    pub fn unheard_for(&self) -> Duration {
+        self.follower.as_ref().map_or(Duration::ZERO, Follower::unheard_for)
     }
 
     /// Another process has taken this node's log: this one must end.
@@ -158,12 +163,10 @@ impl Registry {
 
     /// Refuses to answer from a list that may lack what other nodes have changed.
     fn must_be_fresh(&self) -> Result<(), Error> {
-        match &self.follower {
-            Some(follower) if follower.unheard_for() > STALE_AFTER => {
-                Err(Error::Unavailable("The registry does not hear from its database."))
-            }
-            Some(_) | None => Ok(()),
+        if self.unheard_for() > STALE_AFTER {
+            return Err(Error::Unavailable("The registry does not hear from its database."));
         }
+        Ok(())
     }
 
     pub fn index(&self) -> &Index {

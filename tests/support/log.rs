@@ -1,11 +1,16 @@
-//! What a log is opened with in a test without a server: a key from a seed, and a clock that stands.
+//! What a log is opened with and given in a test without a server: a key from a seed, a clock that stands, records of
+//! one bank.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use canhbao::clock::ManualClock;
-use canhbao::domain::Timestamp;
+use canhbao::domain::party::{ClientId, PartyId};
+use canhbao::domain::{
+    Actor, Category, Change, Flag, FlagId, KeptAnswer, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
+    Timestamp, Urgency, Verdict,
+};
 use canhbao::log::note::{SignError, Signer, VerifierKey};
-use canhbao::log::{Limits, Opening, Signers};
-use std::sync::Arc;
+use canhbao::log::{Act, Entry, Limits, Opening, Publish, Record, Signers};
+use std::sync::{Arc, Mutex};
 
 pub const ORIGIN: &str = "test.example/main";
 
@@ -52,4 +57,57 @@ pub fn opening_with(limits: Limits, seed: u8, previous: Option<u8>) -> Opening {
         clock: Arc::new(ManualClock::at(Timestamp::from_ms(1))),
         limits,
     }
+}
+
+/// Notes which changes were published, in order.
+#[derive(Clone, Default)]
+pub struct Published(pub Arc<Mutex<Vec<u64>>>);
+
+impl Publish for Published {
+    fn known(&self) -> u64 {
+        self.0.lock().unwrap().last().copied().unwrap_or(0)
+    }
+
+    fn publish(&mut self, changes: &[(u64, Change)], _: u64) {
+        self.0.lock().unwrap().extend(changes.iter().map(|(number, _)| *number));
+    }
+}
+
+pub fn actor() -> Actor {
+    Actor { party: PartyId::parse("970436").unwrap(), client: ClientId::parse("core-1").unwrap() }
+}
+
+pub fn entry(at_ms: u64, number: u128) -> Entry {
+    Entry::new(
+        Act::Check,
+        Timestamp::from_ms(at_ms),
+        RequestId::from_bytes(number.to_be_bytes()),
+        actor().party,
+        actor().client,
+    )
+}
+
+pub fn reading(at_ms: u64, number: u128) -> Record {
+    Record::reading(&entry(at_ms, number)).unwrap()
+}
+
+pub fn flag(id: u8) -> Flag {
+    let proposal = Proposal {
+        subject: Subject::from_canonical("account:970436:123456789").unwrap(),
+        verdict: Verdict::Warn,
+        category: Category::Mule,
+        case: "C-1".to_owned(),
+        reason: "test".to_owned(),
+        legal_basis: None,
+        expires_at: None,
+        urgency: Urgency::Urgent,
+        linked: Vec::new(),
+        source: Source { kind: SourceKind::Police, reference: None },
+    };
+    Flag::propose(FlagId::from_bytes([id; 16]), proposal, actor(), Timestamp::from_ms(1_000)).unwrap()
+}
+
+pub fn raising(id: u8, keep: Option<KeptAnswer>) -> Record {
+    let change = Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag(id)) };
+    Record::changing(entry(1_000, id.into()), change, keep)
 }

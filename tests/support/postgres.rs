@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Row};
+use tokio_postgres::{Client, Error, IsolationLevel, NoTls, Row};
 
 const VERSION_MIN: u32 = 15;
 const START_TIME_MAX: Duration = Duration::from_secs(60);
@@ -325,30 +325,46 @@ fn database_of(url: &str) -> &str {
     path.split('?').next().unwrap()
 }
 
-/// Rows of a query. Tests await it on a thread of its own, since they may themselves run inside of a runtime.
+/// Rows of a query.
 pub fn query(url: &str, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
     try_query(url, statement, values).unwrap_or_else(|error| panic!("{statement}: {error:?}"))
 }
 
-pub fn try_query(
+pub fn try_query(url: &str, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    on_a_connection(url, async |client| client.query(statement, values).await)
+}
+
+/// Rows of several queries, all at one moment.
+pub fn snapshot<const N: usize>(url: &str, statements: [&str; N]) -> [Vec<Row>; N] {
+    let read = async |client: &mut Client| {
+        let options = client.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
+        let transaction = options.start().await?;
+        let mut found = Vec::new();
+        for statement in statements {
+            found.push(transaction.query(statement, &[]).await?);
+        }
+        Ok(found)
+    };
+    let found = on_a_connection(url, read).unwrap_or_else(|error| panic!("{error:?}"));
+    found.try_into().expect("each query has rows")
+}
+
+/// On a thread of its own, since tests may themselves run inside of a runtime.
+fn on_a_connection<T: Send>(
     url: &str,
-    statement: &str,
-    values: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let ask = async {
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let whole = async || {
         let mut config: tokio_postgres::Config = url.parse()?;
-        config.connect_timeout(START_TIME_MAX);
-        let (client, connection) = config.connect(NoTls).await?;
+        let (mut client, connection) = config.connect_timeout(START_TIME_MAX).connect(NoTls).await?;
         let connection = tokio::spawn(connection);
-        let rows = client.query(statement, values).await;
+        let done = work(&mut client).await;
         drop(client);
         connection.await.unwrap()?;
-        rows
+        done
     };
-    std::thread::scope(|scope| {
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(ask);
-        scope.spawn(runtime).join().unwrap()
-    })
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(whole());
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
 /// Where the newest server of Debian's packages is.

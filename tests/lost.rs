@@ -1,0 +1,282 @@
+//! The log's writer over a database that others share, and that can be lost in the middle of a commit: exactly one entry for
+//! each answer, and no log with two writers.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/log.rs"]
+#[allow(dead_code)]
+mod log_support;
+
+use canhbao::domain::Timestamp;
+use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, entries_of};
+use canhbao::store::lease::{self, Asked, LEASE_MS};
+use canhbao::store::sqlite::SqliteStore;
+use canhbao::store::{self, Connection, Row, Store, StoreError, Value};
+use log_support::{Published, flag, raising, reading};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LIMITS: Limits = Limits { queue_records_max: 64, batch_records_max: 32 };
+
+/// What happens to the next commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    /// It is made, and the connection dies before it is told.
+    KeptAndLost,
+    /// The connection dies before it is made.
+    Lost,
+    /// The database undoes it because of another transaction.
+    Undone,
+}
+
+/// SQLite that behaves like a database behind a network. Every process has a store of its own over the same file.
+#[derive(Clone)]
+struct Shared {
+    inner: Arc<SqliteStore>,
+    fate: Arc<Mutex<Vec<Fate>>>,
+    is_down: Arc<Mutex<bool>>,
+}
+
+impl Shared {
+    fn new() -> (tempfile::TempDir, Self) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("registry.db");
+        SqliteStore::create(&path, "test.example", Timestamp::from_ms(1)).unwrap();
+        let inner = Arc::new(SqliteStore::open(&path, Timestamp::from_ms(1)).unwrap());
+        (home, Self { inner, fate: Arc::default(), is_down: Arc::default() })
+    }
+
+    /// The fates of the commits to come, the last first; after them all are kept.
+    fn set_fates(&self, fates: &[Fate]) {
+        *self.fate.lock().unwrap() = fates.iter().rev().copied().collect();
+    }
+
+    fn set_down(&self, is_down: bool) {
+        *self.is_down.lock().unwrap() = is_down;
+    }
+
+    fn reached<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if *self.is_down.lock().unwrap() { Err(StoreError::Lost("unplugged".to_owned())) } else { done }
+    }
+
+    fn start(&self) -> (Log, Published) {
+        let published = Published::default();
+        let store = Arc::new(self.clone());
+        (Log::start(store, log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
+    }
+
+    /// Every entry of the log after the one that announces its key, checked to be contiguous from 0.
+    fn log(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let read = self.inner.read(&mut |connection| {
+            let log = store::log::find(connection, "main")?.unwrap();
+            store::log::stream(connection, log, 0, u32::MAX, &mut |batch| {
+                assert_eq!(usize::try_from(batch.first_index), Ok(entries.len()));
+                entries.extend(entries_of(&batch.entries).map(|bytes| Entry::decode(bytes.unwrap()).unwrap()));
+                Ok(())
+            })
+        });
+        read.unwrap();
+        assert_eq!(entries.remove(0).act, Act::LogKey);
+        entries
+    }
+}
+
+impl Store for Shared {
+    fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        self.reached(Ok(()))?;
+        Ok(Box::new(SharedConnection { inner: self.inner.writer()?, store: self.clone() }))
+    }
+
+    fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
+        self.inner.search_writer()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn keep_up(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.keep_up(now)
+    }
+
+    fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.inner.read(work)
+    }
+}
+
+struct SharedConnection {
+    inner: Box<dyn Connection + Send>,
+    store: Shared,
+}
+
+impl Connection for SharedConnection {
+    fn now(&mut self) -> Result<Timestamp, StoreError> {
+        self.inner.now()
+    }
+    fn begin(&mut self) -> Result<(), StoreError> {
+        self.store.reached(Ok(()))?;
+        self.inner.begin()
+    }
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let fate = self.store.fate.lock().unwrap().pop().unwrap_or(Fate::Kept);
+        match fate {
+            Fate::Kept => {}
+            Fate::KeptAndLost => {
+                self.inner.commit()?;
+                return Err(StoreError::Lost("cut after the commit".to_owned()));
+            }
+            Fate::Lost => {
+                self.inner.rollback()?;
+                return Err(StoreError::Lost("cut before the commit".to_owned()));
+            }
+            Fate::Undone => {
+                self.inner.rollback()?;
+                return Err(StoreError::Undone("another one was first".to_owned()));
+            }
+        }
+        if let Err(error) = self.store.reached(Ok(())) {
+            self.inner.rollback()?;
+            return Err(error);
+        }
+        self.inner.commit()
+    }
+    fn rollback(&mut self) -> Result<(), StoreError> {
+        self.inner.rollback()
+    }
+    fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.inner.begin_part()
+    }
+    fn keep_part(&mut self) -> Result<(), StoreError> {
+        self.inner.keep_part()
+    }
+    fn undo_part(&mut self) -> Result<(), StoreError> {
+        self.inner.undo_part()
+    }
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.inner.settle()
+    }
+    fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        self.inner.execute(sql, values)
+    }
+    fn query(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.inner.query(sql, values, each)
+    }
+}
+
+#[tokio::test]
+async fn a_lost_or_undone_commit_leaves_exactly_one_entry_for_each_answer() {
+    for fates in [
+        &[Fate::KeptAndLost][..],
+        &[Fate::Lost],
+        &[Fate::Undone],
+        &[Fate::Undone, Fate::Lost, Fate::Undone, Fate::KeptAndLost],
+        &[Fate::Lost, Fate::Lost, Fate::Lost],
+    ] {
+        let (_home, store) = Shared::new();
+        let (log, published) = store.start();
+        log.submit(reading(1_000, 0)).unwrap().durable().await.unwrap();
+        store.set_fates(fates);
+        let mut pending: Vec<_> = (1..10).map(|number| log.submit(reading(1_000, number)).unwrap()).collect();
+        pending.push(log.submit(raising(200, None)).unwrap());
+        let mut places = Vec::new();
+        for pending in pending {
+            places.push(pending.durable().await.unwrap().index);
+        }
+        assert!(places.is_sorted());
+        assert_eq!(places, (2..=11).collect::<Vec<_>>());
+        assert_eq!(*published.0.lock().unwrap(), [1]);
+        assert_eq!(log.close().await, End::Clean);
+        let ids: Vec<_> = store.log().iter().map(|entry| entry.request_id).collect();
+        assert_eq!(ids.len(), 11, "one entry for each, none doubled");
+        let (again, _) = store.start();
+        assert_eq!(again.submit(reading(1_000, 99)).unwrap().durable().await.unwrap().index, 12);
+        assert_eq!(again.close().await, End::Clean);
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_lost_is_signed_again() {
+    let (_home, store) = Shared::new();
+    let (log, _) = store.start();
+    let place = log.submit(reading(1_000, 1)).unwrap().durable().await.unwrap();
+    store.set_fates(&[Fate::Lost, Fate::KeptAndLost]);
+    let covered = async {
+        while log.head().checkpoint.size <= place.index {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), covered).await.unwrap();
+    assert_eq!(log.close().await, End::Clean);
+}
+
+#[tokio::test]
+async fn while_the_database_is_gone_everybody_is_refused_at_once_and_afterwards_it_goes_on() {
+    let (_home, store) = Shared::new();
+    let (log, _) = store.start();
+    log.submit(reading(1_000, 0)).unwrap().durable().await.unwrap();
+    store.set_down(true);
+    let error = log.submit(reading(1_000, 1)).unwrap().durable().await.unwrap_err();
+    assert_eq!(error, AppendError::Gone);
+    while !log.is_gone() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(log.submit(reading(1_000, 2)), Err(AppendError::Gone)));
+    store.set_down(false);
+    let back = async {
+        while log.is_gone() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), back).await.unwrap();
+    assert_eq!(log.submit(reading(1_000, 3)).unwrap().durable().await.unwrap().index, 2);
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(store.log().len(), 2);
+}
+
+#[tokio::test]
+async fn a_process_whose_log_was_taken_commits_nothing_more() {
+    let (_home, store) = Shared::new();
+    let (paused, _) = store.start();
+    paused.submit(reading(1_000, 0)).unwrap().durable().await.unwrap();
+    assert!(matches!(ask(&store), Asked::Held { heard_ms_ago } if heard_ms_ago < LEASE_MS));
+    forget_heartbeat(&store);
+    let (second, _) = store.start();
+    let error = paused.submit(reading(1_000, 1)).unwrap().durable().await.unwrap_err();
+    assert_eq!(error, AppendError::CommitFailed);
+    assert_eq!(paused.close().await, End::Failed);
+    assert_eq!(second.submit(reading(1_000, 2)).unwrap().durable().await.unwrap().index, 2);
+    assert_eq!(second.close().await, End::Clean);
+    assert!(matches!(ask(&store), Asked::Granted(_)), "a process that ends gives its log free");
+}
+
+#[tokio::test]
+async fn changes_of_other_nodes_are_told_before_those_that_follow_on_them() {
+    let (_home, store) = Shared::new();
+    let (log, published) = store.start();
+    log.submit(raising(1, None)).unwrap().durable().await.unwrap();
+    let mut other = store.inner.writer().unwrap();
+    other.begin().unwrap();
+    for id in [2, 3] {
+        let number = store::changes::next_number(other.as_mut()).unwrap();
+        assert!(store::flags::insert(other.as_mut(), &flag(id), number).unwrap());
+    }
+    other.commit().unwrap();
+    log.submit(raising(4, None)).unwrap().durable().await.unwrap();
+    assert_eq!(*published.0.lock().unwrap(), [1, 2, 3, 4]);
+    assert_eq!(log.close().await, End::Clean);
+}
+
+fn ask(store: &Shared) -> Asked {
+    lease::take(store.writer().unwrap().as_mut(), "main").unwrap()
+}
+
+/// As if the process that has the log had not been heard for long.
+fn forget_heartbeat(store: &Shared) {
+    store.inner.writer().unwrap().execute("UPDATE log SET heard_at = 1", &[]).unwrap();
+}
