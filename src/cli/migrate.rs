@@ -105,7 +105,7 @@ impl Moving<'_> {
 
     /// Fills the database and reads it back, in one transaction: until it is found equal there is nothing in it.
     fn fill(&self, before: &Reports) -> Result<Sums, Failure> {
-        let rows = self.of_source(|connection| Ok(count(connection).map_err(of_store)?))?;
+        let rows = self.of_source(|connection| count(connection).map_err(of_store))?;
         let times = self.source.find(|connection| times(connection)).map_err(of_store)?;
         let bar = progress_bar(2 * rows, "{human_pos} of {human_len} rows written and read back");
         let mut done = Err(Failure::Said("nothing was moved".to_owned()));
@@ -131,7 +131,7 @@ impl Moving<'_> {
 
     /// What a call before this one has moved, if it is that.
     fn recognise(&self, before: &Reports) -> Result<Sums, Failure> {
-        let rows = self.of_source(|connection| Ok(count(connection).map_err(of_store)?))?;
+        let rows = self.of_source(|connection| count(connection).map_err(of_store))?;
         let bar = progress_bar(2 * rows, "{human_pos} of {human_len} rows compared");
         let sums = self.of_source(|connection| sum(connection, &bar))?;
         let store = open_shared(self.address, self.now)?;
