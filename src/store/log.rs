@@ -18,7 +18,7 @@ pub struct LogBatch {
 }
 
 /// One log in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogNumber(u64);
 
 impl LogNumber {
@@ -47,6 +47,16 @@ pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNum
     let mut found = None;
     connection.query("SELECT number FROM log WHERE node = $1", &[Value::Text(node)], &mut |row| {
         found = Some(LogNumber(row.count(0)?));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// All logs of the database with the names of their nodes, in the order of their numbers.
+pub fn all(connection: &mut dyn Connection) -> Result<Vec<(String, LogNumber)>, StoreError> {
+    let mut found = Vec::new();
+    connection.query("SELECT node, number FROM log ORDER BY number", &[], &mut |row| {
+        found.push((row.text(0)?.to_owned(), LogNumber(row.count(1)?)));
         Ok(())
     })?;
     Ok(found)
