@@ -2,7 +2,8 @@
 //! has its name, and was verified.
 
 use super::Failure;
-use super::audit::{progress_bar, unreadable, verify_database};
+use super::audit::{progress_bar, unreadable};
+use super::verify::verify_database;
 use crate::config::Config;
 use crate::domain::{CheckId, Timestamp};
 use crate::log::archive::{Part, receipt, sealing, write};

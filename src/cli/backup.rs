@@ -1,6 +1,7 @@
 //! `backup`, `restore` and `log rotate-key`. A copy counts only once its log was verified; nothing is ever overwritten.
 
-use super::audit::{progress_bar, read_kept, verify_database};
+use super::audit::progress_bar;
+use super::verify::{read_kept, verify_database};
 use super::{Failure, run};
 use crate::config::Config;
 use crate::log::verify::Report;

@@ -6,6 +6,7 @@ mod archive;
 mod audit;
 mod backup;
 mod run;
+mod verify;
 
 use crate::domain::party::Role;
 use clap::{Args, Parser, Subcommand};
