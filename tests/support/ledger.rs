@@ -25,8 +25,8 @@ pub struct Sighting {
     operation: String,
     status: u16,
     request_id: RequestId,
-    /// The index in `Log-Entry`.
-    index: Option<u64>,
+    /// Node and index in `Log-Entry`.
+    place: Option<Place>,
     idempotency_key: Option<String>,
     /// Who asked, if the test knows.
     client: Option<String>,
@@ -59,7 +59,7 @@ impl Sighting {
             operation: format!("{} {}", ask.method, parts.join("/")),
             status: answer.status,
             request_id: RequestId::parse(answer.must("x-request-id")).expect("X-Request-Id is an id"),
-            index: answer.header("log-entry").map(index_of),
+            place: answer.header("log-entry").map(place_of),
             idempotency_key,
             client,
             is_stream: ["application/x-ndjson", "text/csv"].contains(&answer.media_type()),
@@ -105,36 +105,43 @@ impl Sighting {
     }
 }
 
-/// `main/17` is 17.
-pub fn index_of(log_entry: &str) -> u64 {
-    log_entry.strip_prefix("main/").and_then(|index| index.parse().ok()).expect("Log-Entry is main/ and a number")
+/// The node and the index of an entry.
+pub type Place = (String, u64);
+
+/// `main/17` is node `main` and index 17.
+pub fn place_of(log_entry: &str) -> Place {
+    let (node, index) = log_entry.rsplit_once('/').expect("Log-Entry is a node, / and a number");
+    (node.to_owned(), index.parse().expect("Log-Entry is a node, / and a number"))
 }
 
-/// A log, read whole.
+/// The logs of all nodes, read whole.
 pub struct Ledger {
+    /// Of the node `main`.
     pub entries: Vec<Entry>,
-    by_request: HashMap<RequestId, Vec<usize>>,
+    /// Of the others.
+    others: BTreeMap<String, Vec<Entry>>,
+    by_request: HashMap<RequestId, Vec<Place>>,
 }
 
 /// Verifies the log in a data directory that no process uses.
 pub fn check(data: &Path, seen: &[Sighting]) {
     let ledger = Ledger::read(data);
     let mut requests = HashSet::new();
-    let mut by_index: BTreeMap<u64, Vec<&Sighting>> = BTreeMap::new();
+    let mut by_place: BTreeMap<Place, Vec<&Sighting>> = BTreeMap::new();
     for sighting in seen {
         assert!(requests.insert(sighting.request_id), "{} has an X-Request-Id twice", sighting.operation);
-        match sighting.index {
-            Some(index) => by_index.entry(index).or_default().push(sighting),
+        match sighting.place.clone() {
+            Some(place) => by_place.entry(place).or_default().push(sighting),
             None => ledger.check_sighting(sighting),
         }
     }
-    for (index, sightings) in by_index {
+    for (place, sightings) in by_place {
         // Of several at once it is not known which one came first, but the entry knows.
-        let id = ledger.entry(index).request_id;
+        let id = ledger.entry(&place).request_id;
         let first = sightings.iter().find(|sighting| sighting.request_id == id);
         match first {
             Some(first) => ledger.check_sighting(first),
-            None => ledger.check_lost(index, sightings[0]),
+            None => ledger.check_lost(&place, sightings[0]),
         }
         let first = first.copied().unwrap_or(sightings[0]);
         for again in sightings.iter().filter(|sighting| sighting.request_id != id) {
@@ -153,30 +160,36 @@ impl Ledger {
             }
         }
         let database = Connection::open(copy.path().join("registry.db")).unwrap();
-        let entries = read_entries(&database);
-        check_changes(&database, &entries);
-        let mut by_request: HashMap<RequestId, Vec<usize>> = HashMap::new();
-        for (index, entry) in entries.iter().enumerate() {
-            by_request.entry(entry.request_id).or_default().push(index);
+        let mut others = read_logs(&database);
+        check_changes(&database, &others);
+        let mut by_request: HashMap<RequestId, Vec<Place>> = HashMap::new();
+        for (node, entries) in &others {
+            for (index, entry) in (0..).zip(entries) {
+                by_request.entry(entry.request_id).or_default().push((node.clone(), index));
+            }
         }
-        Self { entries, by_request }
+        Self { entries: others.remove("main").expect("the log of main"), others, by_request }
     }
 
-    pub fn entry(&self, index: u64) -> &Entry {
-        &self.entries[usize::try_from(index).unwrap()]
+    fn log(&self, node: &str) -> &[Entry] {
+        if node == "main" { &self.entries } else { &self.others[node] }
+    }
+
+    pub fn entry(&self, (node, index): &Place) -> &Entry {
+        &self.log(node)[usize::try_from(*index).unwrap()]
     }
 
     /// The entries that a request left.
     pub fn of_request(&self, id: RequestId) -> Vec<&Entry> {
-        self.by_request.get(&id).into_iter().flatten().map(|index| &self.entries[*index]).collect()
+        self.by_request.get(&id).into_iter().flatten().map(|place| self.entry(place)).collect()
     }
 
     /// The first answer never arrived, and only repetitions of its key tell of it.
-    fn check_lost(&self, index: u64, again: &Sighting) {
+    fn check_lost(&self, place: &Place, again: &Sighting) {
         assert_eq!(again.operation, "POST /v1/flags", "an answer has the entry of another request");
         assert!(again.idempotency_key.is_some(), "an answer has the entry of another request");
         assert!(self.of_request(again.request_id).is_empty(), "a repetition left an entry");
-        self.check_entry(again, self.entry(index).request_id, index, "a repetition of a lost answer");
+        self.check_entry(again, self.entry(place).request_id, place, "a repetition of a lost answer");
     }
 
     /// The same bytes again, for the same key, and no entry of its own.
@@ -207,19 +220,19 @@ impl Ledger {
             }
             // One entry tells of all that a minute refused; it has the first one's request id.
             (_, 429) => assert!(left.iter().all(|entry| entry.problem.as_deref() == Some("rate_limited")), "{told}"),
-            _ => match seen.index {
+            _ => match &seen.place {
                 None => assert!(left.is_empty(), "{told} left an entry that it does not name"),
-                Some(index) => {
+                Some(place) => {
                     assert_eq!(left.len(), 1, "{told} left {} entries", left.len());
-                    self.check_entry(seen, seen.request_id, index, &told);
+                    self.check_entry(seen, seen.request_id, place, &told);
                 }
             },
         }
     }
 
-    fn check_entry(&self, seen: &Sighting, request: RequestId, index: u64, told: &str) {
-        let entry = self.entry(index);
-        assert_eq!(entry.request_id, request, "{told}: main/{index} is another request's");
+    fn check_entry(&self, seen: &Sighting, request: RequestId, place: &Place, told: &str) {
+        let entry = self.entry(place);
+        assert_eq!(entry.request_id, request, "{told}: {place:?} is another request's");
         assert_eq!(entry.act, seen.act(), "{told}");
         if let Some(client) = &seen.client {
             assert_eq!(entry.client.as_str(), client, "{told}");
@@ -245,16 +258,19 @@ impl Ledger {
 
     /// The entries that a reading's own entry names.
     fn check_bundle(&self, reading: &Entry, bundle: &[u8]) {
-        let read = reading.reference.as_deref().and_then(|text| text.strip_prefix("entries=main/")?.split_once('-'));
-        let [first, end] = [read.unwrap().0, read.unwrap().1].map(|number| number.parse::<usize>().unwrap());
+        let read = reading.reference.as_deref().and_then(|text| text.strip_prefix("entries=")?.rsplit_once('/'));
+        let (node, range) = read.unwrap();
+        let (first, end) = range.split_once('-').unwrap();
+        let [first, end] = [first, end].map(|number| number.parse::<usize>().unwrap());
         let given: Vec<Entry> = entries_of(bundle).map(|bytes| read_entry(bytes.expect("a torn bundle"))).collect();
-        assert_eq!(given, self.entries[first..end], "a bundle of other entries than were asked for");
+        assert_eq!(given, self.log(node)[first..end], "a bundle of other entries than were asked for");
     }
 
     /// The entry of the check that the reading's own entry names, where it stands.
     fn check_receipt(&self, reading: &Entry, body: &[u8]) {
         let receipt = Receipt::parse(std::str::from_utf8(body).unwrap()).unwrap();
-        let check = self.entry(receipt.index);
+        let origin = receipt.checkpoint.lines().next().unwrap();
+        let check = self.entry(&(origin.rsplit('/').next().unwrap().to_owned(), receipt.index));
         assert_eq!((check.act, &check.resource), (Act::Check, &reading.resource), "a receipt of another check");
         assert_eq!(&read_entry(&receipt.extra), check, "a receipt of another entry");
     }
@@ -267,12 +283,12 @@ impl Ledger {
                 unknown += usize::from(may_have_left_an_entry(&result.problem.expect("neither answer nor problem")));
                 continue;
             };
-            let index = index_of(&result.log_entry.expect("an answer without its entry"));
-            assert!(answered.insert(index), "two answers of a batch have one entry");
-            let entry = self.entry(index);
+            let place = place_of(&result.log_entry.expect("an answer without its entry"));
+            let entry = self.entry(&place);
             assert_eq!((entry.request_id, entry.act), (seen.request_id, Act::Check));
             assert_eq!(entry.answer_digest, Some(Sha256::digest(answer.get()).into()), "of other bytes");
             check_answer(entry, &serde_json::from_str(answer.get()).unwrap());
+            assert!(answered.insert(place), "two answers of a batch have one entry");
         }
         let named = answered.len()..=answered.len() + unknown;
         assert!(named.contains(&left), "a batch left {left} entries, and not {named:?}");
@@ -299,15 +315,20 @@ fn check_answer(entry: &Entry, body: &Value) {
     }
 }
 
-fn read_entries(database: &Connection) -> Vec<Entry> {
-    let log = database.query_row("SELECT COUNT(*), MIN(node), MIN(number) FROM log", [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
-    });
-    // The log with the number 0 has its places from 0 on, so that they are the indices.
-    assert_eq!(log.unwrap(), (1, "main".to_owned(), 0));
-    let query = "SELECT place, size, at_min, at_max, entries FROM log_batch ORDER BY place";
+/// The log of each node. Their numbers count from 0.
+fn read_logs(database: &Connection) -> BTreeMap<String, Vec<Entry>> {
+    let mut statement = database.prepare("SELECT number, node FROM log ORDER BY number").unwrap();
+    let logs = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))).unwrap();
+    let logs: Vec<(i64, String)> = logs.map(Result::unwrap).collect();
+    assert!(logs.iter().map(|(number, _)| *number).eq(0..i64::try_from(logs.len()).unwrap()));
+    logs.into_iter().map(|(number, node)| (node, read_entries(database, number))).collect()
+}
+
+fn read_entries(database: &Connection, log: i64) -> Vec<Entry> {
+    let query = "SELECT place - ?1 * 1099511627776 AS place, size, at_min, at_max, entries FROM log_batch \
+                 WHERE place / 1099511627776 = ?1 ORDER BY place";
     let mut statement = database.prepare(query).unwrap();
-    let mut rows = statement.query([]).unwrap();
+    let mut rows = statement.query([log]).unwrap();
     let mut entries: Vec<Entry> = Vec::new();
     let mut latest = 0;
     while let Some(row) = rows.next().unwrap() {
@@ -345,7 +366,7 @@ fn read_entry(bytes: &[u8]) -> Entry {
 }
 
 /// Each change has its entry, and each entry of a changing act its change.
-fn check_changes(database: &Connection, entries: &[Entry]) {
+fn check_changes(database: &Connection, logs: &BTreeMap<String, Vec<Entry>>) {
     let mut statement = database.prepare("SELECT number, at, node, log_index FROM change ORDER BY number").unwrap();
     let mut rows = statement.query([]).unwrap();
     let mut changing = HashSet::new();
@@ -354,14 +375,17 @@ fn check_changes(database: &Connection, entries: &[Entry]) {
         let (number, index) = (count(row, "number"), usize::try_from(count(row, "log_index")).unwrap());
         assert_eq!(number, last + 1, "a change is missing");
         last = number;
-        assert_eq!(row.get::<_, String>("node").unwrap(), "main");
-        let entry = entries.get(index).expect("a change without its entry");
+        let node = row.get::<_, String>("node").unwrap();
+        let entry = logs[&node].get(index).expect("a change without its entry");
         assert_eq!((entry.list_version, entry.at.as_ms()), (number, count(row, "at")));
         assert!(changes(entry.act), "{:?} changes nothing", entry.act);
-        assert!(changing.insert(index), "two changes have one entry");
+        assert!(changing.insert((node, index)), "two changes have one entry");
     }
-    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| changes(entry.act)) {
-        assert!(changing.contains(&index), "{:?} at {index} has no change", entry.act);
+    for (node, entries) in logs {
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| changes(entry.act)) {
+            let place = (node.clone(), index);
+            assert!(changing.contains(&place), "{:?} at {place:?} has no change", entry.act);
+        }
     }
 }
 
