@@ -8,6 +8,7 @@ pub mod changes;
 pub mod flags;
 pub mod lease;
 pub mod log;
+pub mod postgres;
 pub mod search;
 pub mod sqlite;
 pub mod tree;

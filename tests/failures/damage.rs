@@ -2,7 +2,7 @@
 
 use crate::chance::Random;
 use crate::load::{Protocol, fetch_tokens, until_it_is_gone};
-use crate::support::ledger::{Ledger, place_of};
+use crate::support::ledger::{Ledger, index_of};
 use crate::support::{Answer, Server};
 use crate::tools::refused;
 use crate::{FLAGS, SANDBOX, about};
@@ -57,7 +57,7 @@ async fn of_a_torn_write_ahead_log_whole_batches_from_the_start_are_kept() {
         copy.stop().await;
         let kept = Ledger::read(&copy.data()).entries;
         // Behind what is kept stand the token and the check of above.
-        let places = usize::try_from(place_of(check.must("log-entry")).1).unwrap();
+        let places = usize::try_from(index_of(check.must("log-entry"))).unwrap();
         assert_eq!(kept.len(), places + 1);
         assert!(safe < places, "what was in the database is gone");
         assert_eq!(kept[..places - 1], whole[..places - 1], "{at} of {length}");

@@ -2,7 +2,7 @@
 
 use crate::chance::Random;
 use crate::load::{Protocol, fetch_tokens, until_it_is_gone};
-use crate::support::ledger::{Ledger, place_of};
+use crate::support::ledger::{Ledger, index_of};
 use crate::support::{Server, client, eventually};
 use crate::{FLAGS, about};
 use canhbao::clock::Stopwatch;
@@ -94,7 +94,7 @@ async fn a_request_that_began_before_sigterm_is_answered_while_readyz_is_red() {
     let (status, log) = server.ended().await;
     assert!(status.success(), "{status}:\n{log}");
     let place = head.lines().find_map(|line| line.strip_prefix("log-entry: ")).unwrap();
-    let entry = Ledger::read(&server.data()).entry(&place_of(place)).clone();
+    let entry = Ledger::read(&server.data()).entry(index_of(place)).clone();
     assert_eq!(entry.answer_digest, Some(Sha256::digest(body.as_bytes()).into()));
     server.finish().await;
 }

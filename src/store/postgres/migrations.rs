@@ -1,0 +1,93 @@
+//! The schema on PostgreSQL, and what brings an older one up to it. A migration that has run is never changed. The numbers
+//! are those of the embedded database's: the same number is the same tables.
+
+use super::connection::PostgresConnection;
+use crate::domain::Timestamp;
+use crate::store::{Connection, StoreError, Value};
+
+const SCHEMA: &str = include_str!("schema.sql");
+/// What the first schema for this engine has from the start.
+const FIRST: i64 = 4;
+/// What brings a database made by an older version up to `SCHEMA`: entry k is migration `FIRST` + 1 + k.
+const MIGRATIONS: &[&str] = &[];
+/// Held by whoever changes the schema: `canhbao` in bytes.
+const SCHEMA_LOCK: i64 = 0x63_61_6e_68_62_61_6f;
+
+pub(super) fn is_empty(connection: &mut PostgresConnection) -> Result<bool, StoreError> {
+    let mut tables = 0;
+    connection.query(
+        "SELECT COUNT(*) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = 'registry'",
+        &[],
+        &mut |row| {
+            tables = row.int(0)?;
+            Ok(())
+        },
+    )?;
+    Ok(tables == 0)
+}
+
+pub(super) fn create(connection: &mut PostgresConnection, registry: &str, now: Timestamp) -> Result<(), StoreError> {
+    connection.begin()?;
+    lock(connection)?;
+    if !is_empty(connection)? {
+        return Err(StoreError::Engine("the database has a registry already".to_owned()));
+    }
+    connection.run(SCHEMA)?;
+    for number in 1..=newest()? {
+        record(connection, number, now)?;
+    }
+    connection.execute(
+        "INSERT INTO registry (id, name, created_at) VALUES (1, $1, $2)",
+        &[Value::Text(registry), Value::count(now.as_ms())?],
+    )?;
+    connection.execute("INSERT INTO change_head (id, number) VALUES (1, 0)", &[])?;
+    connection.commit()
+}
+
+/// Runs what is missing, all of it or nothing, while the other nodes that start wait.
+pub(super) fn migrate(connection: &mut PostgresConnection, now: Timestamp) -> Result<(), StoreError> {
+    if is_empty(connection)? {
+        return Err(StoreError::Engine("no registry is in the database".to_owned()));
+    }
+    connection.begin()?;
+    lock(connection)?;
+    let (applied, newest) = (applied(connection)?, newest()?);
+    if applied > newest {
+        return Err(StoreError::Engine(format!("the database has migration {applied}, this program knows {newest}")));
+    }
+    for (number, sql) in (FIRST + 1..).zip(MIGRATIONS) {
+        if number > applied {
+            connection.run(sql)?;
+            record(connection, number, now)?;
+        }
+    }
+    connection.commit()
+}
+
+/// Taken until the transaction ends.
+fn lock(connection: &mut PostgresConnection) -> Result<(), StoreError> {
+    connection.execute("SELECT pg_advisory_xact_lock($1)", &[Value::Int(SCHEMA_LOCK)]).map(drop)
+}
+
+fn record(connection: &mut PostgresConnection, number: i64, now: Timestamp) -> Result<(), StoreError> {
+    connection
+        .execute(
+            "INSERT INTO schema_migration (number, applied_at) VALUES ($1, $2)",
+            &[Value::Int(number), Value::count(now.as_ms())?],
+        )
+        .map(drop)
+}
+
+fn applied(connection: &mut PostgresConnection) -> Result<i64, StoreError> {
+    let mut applied = 0;
+    connection.query("SELECT COALESCE(MAX(number), 0) FROM schema_migration", &[], &mut |row| {
+        applied = row.int(0)?;
+        Ok(())
+    })?;
+    Ok(applied)
+}
+
+fn newest() -> Result<i64, StoreError> {
+    let later = i64::try_from(MIGRATIONS.len()).map_err(|_| StoreError::Corrupt("too many migrations"))?;
+    Ok(FIRST + later)
+}
