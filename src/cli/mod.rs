@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod init;
 mod run;
+mod stored;
 mod verify;
 
 use crate::config::Config;
