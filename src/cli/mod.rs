@@ -8,6 +8,7 @@ mod backup;
 mod init;
 mod migrate;
 mod run;
+mod stored;
 mod verify;
 
 use crate::config::Config;
