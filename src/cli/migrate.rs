@@ -5,7 +5,7 @@ use super::Failure;
 use super::audit::progress_bar;
 use super::init::named_url;
 use super::run::now;
-use super::verify::verify_all;
+use super::stored::verify_all;
 use crate::config::Config;
 use crate::log::note::VerifierKey;
 use crate::log::verify::Report;

@@ -11,7 +11,7 @@ use crate::server::{self, DATABASE_FILE};
 use crate::store::archive::Archive;
 use crate::store::postgres::Address;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Connection, Store};
+use crate::store::{self, Connection, Store};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -107,6 +107,24 @@ pub fn verify_node(
     });
     read.map_err(|error| failed(&label, VerifyError::of_store(error, 0)))?;
     verified.unwrap_or_else(|| Err(unreadable(&label, &"nothing was read")))
+}
+
+/// The logs of all nodes in a registry, of each with its name; `keys` tells the keys of a log.
+pub fn verify_all(
+    connection: &mut dyn Connection,
+    label: &Path,
+    keys: &dyn Fn(&str) -> Result<Vec<VerifierKey>, Failure>,
+) -> Result<Vec<(String, Report)>, Failure> {
+    let of_store = |error| failed(label, VerifyError::of_store(error, 0));
+    let registry = store::registry::name(connection).map_err(of_store)?;
+    let mut reports = Vec::new();
+    for (node, _) in store::log::all(connection).map_err(of_store)? {
+        let origin = format!("{registry}/{node}");
+        let keys = keys(&origin)?;
+        let report = verify_stored(connection, label, Form::Registry, &[], &keys, Kept::default())?;
+        reports.push((origin, report));
+    }
+    Ok(reports)
 }
 
 type Opened = Vec<(PathBuf, Box<dyn Connection + Send>)>;

@@ -51,24 +51,6 @@ pub struct LogVerifyArgs {
     receipts: Vec<PathBuf>,
 }
 
-/// The logs of all nodes in a registry, of each with its name; `keys` tells the keys of a log.
-pub fn verify_all(
-    connection: &mut dyn Connection,
-    label: &Path,
-    keys: &dyn Fn(&str) -> Result<Vec<VerifierKey>, Failure>,
-) -> Result<Vec<(String, Report)>, Failure> {
-    let of_store = |error| failed(label, VerifyError::of_store(error, 0));
-    let registry = store::registry::name(connection).map_err(of_store)?;
-    let mut reports = Vec::new();
-    for node in store::log::nodes(connection).map_err(of_store)? {
-        let origin = format!("{registry}/{node}");
-        let keys = keys(&origin)?;
-        let report = verify_stored(connection, label, Form::Registry, &[], &keys, Kept::default())?;
-        reports.push((origin, report));
-    }
-    Ok(reports)
-}
-
 /// What was given of one log.
 struct Given {
     keys: Vec<VerifierKey>,
