@@ -46,7 +46,7 @@ macro_rules! type_id {
             const TEXT_BYTES: usize = $prefix.len() + 1 + SUFFIX_CHARS;
 
             /// Hands the text to `use_it`. Every answer holds several ids, so it is made on the stack.
-            fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+            pub fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
                 let mut text = [b'_'; Self::TEXT_BYTES];
                 let (prefix, rest) = text.split_at_mut($prefix.len());
                 prefix.copy_from_slice($prefix.as_bytes());

@@ -13,7 +13,6 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::Bytes;
 use actix_web::{HttpMessage, HttpRequest};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -143,17 +142,19 @@ fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: Request
 }
 
 fn put_headers(headers: &mut HeaderMap, request_id: RequestId, taken: Option<Taken>) {
-    put(headers, REQUEST_ID, request_id.to_string());
+    request_id.with_text(|text| put(headers, REQUEST_ID, text));
     if let Some(taken) = taken {
         let (quota, window_s) = (taken.quota.quota.get(), taken.quota.window_s.get());
-        put(headers, RATE_LIMIT_POLICY, policy_item(taken, (";q=", quota.into()), (";w=", window_s.into())));
-        put(headers, RATE_LIMIT, policy_item(taken, (";r=", taken.remaining.into()), (";t=", taken.reset_s)));
+        write_policy_item(&mut item, taken, (";q=", quota.into()), (";w=", window_s.into()));
+        put(headers, RATE_LIMIT_POLICY, &item);
+        item.clear();
+        write_policy_item(&mut item, taken, (";r=", taken.remaining.into()), (";t=", taken.reset_s));
+        put(headers, RATE_LIMIT, &item);
     }
 }
 
 /// A policy's name with two parameters. Every answer has two of these, so they are put together without `format!`.
-fn policy_item(taken: Taken, first: (&str, u64), second: (&str, u64)) -> String {
-    let mut item = String::with_capacity(48);
+fn write_policy_item(item: &mut String, taken: Taken, first: (&str, u64), second: (&str, u64)) {
     for part in ["\"", taken.policy.as_str(), "\""] {
         item.push_str(part);
     }
@@ -161,11 +162,11 @@ fn policy_item(taken: Taken, first: (&str, u64), second: (&str, u64)) -> String 
         item.push_str(name);
         item.push_str(itoa::Buffer::new().format(number));
     }
-    item
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+        let mut item = String::with_capacity(64);
+    if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
 }

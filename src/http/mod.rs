@@ -142,7 +142,7 @@ fn rendered_as(media_type: HeaderValue, mut response: HttpResponseBuilder, answe
     response
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .insert_header((LOG_ENTRY, answered.position.to_string()));
+        .insert_header((LOG_ENTRY, answered.position.text()));
     if let Some(etag) = answered.etag {
         response.insert_header((header::ETAG, etag));
     }
