@@ -1,7 +1,9 @@
 //! Reading what clients send: bodies with a size, a time and a media type, JSON that names its faults, and query
 //! parameters of which none is unknown.
 
+use super::edge::arrival;
 use super::problem::{Problem, Slug};
+use crate::clock::Stopwatch;
 use crate::domain::Violation;
 use crate::domain::strict::Object;
 use actix_web::dev::Payload;
@@ -14,7 +16,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A body must be there after this long.
+/// A body must be there so long after its request. The edge sees to it that a reader looks again then.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 pub const CHECK_BYTES_MAX: usize = 16 * 1024;
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -28,6 +30,7 @@ pub struct Unread {
     length: Option<u64>,
     media_type: String,
     is_encoded: bool,
+    since: Stopwatch,
 }
 
 impl FromRequest for Unread {
@@ -37,11 +40,12 @@ impl FromRequest for Unread {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let headers = request.headers();
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        ready(Ok(Self {
+        ready(arrival(request).map(|arrival| Self {
             payload: payload.take(),
             length: length.and_then(|length| length.parse().ok()),
             media_type: request.content_type().to_owned(),
             is_encoded: headers.contains_key(header::CONTENT_ENCODING),
+            since: arrival.watch,
         }))
     }
 }
@@ -68,7 +72,7 @@ impl Unread {
         if !self.media_type.is_empty() && !self.media_type.eq_ignore_ascii_case(media_type) {
             return Err(mistyped());
         }
-        let bytes = read(self.payload, bytes_max).await?;
+        let bytes = read(self.payload, bytes_max, self.since).await?;
         if self.media_type.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
     }
 }
@@ -100,17 +104,15 @@ fn too_large(bytes_max: usize) -> Problem {
     Problem::new(Slug::PayloadTooLarge, format!("At most {bytes_max} bytes are taken here."))
 }
 
-async fn read(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
-    let reading = collect(payload, bytes_max);
-    let mut reading = pin!(reading);
-    // A small body has come with its head, and needs no timer.
-    if let Poll::Ready(read) = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
-        return read;
-    }
-    match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-        Ok(read) => read,
-        Err(_) => Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")),
-    }
+async fn read(payload: Payload, bytes_max: usize, since: Stopwatch) -> Result<Bytes, Problem> {
+    let mut reading = pin!(collect(payload, bytes_max));
+    poll_fn(|context| match reading.as_mut().poll(context) {
+        Poll::Pending if since.elapsed() >= BODY_TIME_MAX => {
+            Poll::Ready(Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")))
+        }
+        polled @ (Poll::Ready(_) | Poll::Pending) => polled,
+    })
+    .await
 }
 
 async fn collect(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
