@@ -7,9 +7,9 @@ use crate::clock::Stopwatch;
 use crate::domain::Violation;
 use crate::domain::strict::Object;
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 use std::future::{Future, Ready, poll_fn, ready};
 use std::pin::pin;
@@ -28,7 +28,7 @@ pub struct Unread {
     payload: Payload,
     /// From the head; a body longer than its limit is refused unread.
     length: Option<u64>,
-    media_type: String,
+    content_type: Option<HeaderValue>,
     is_encoded: bool,
     since: Stopwatch,
 }
@@ -43,7 +43,7 @@ impl FromRequest for Unread {
         ready(arrival(request).map(|arrival| Self {
             payload: payload.take(),
             length: length.and_then(|length| length.parse().ok()),
-            media_type: request.content_type().to_owned(),
+            content_type: headers.get(header::CONTENT_TYPE).cloned(),
             is_encoded: headers.contains_key(header::CONTENT_ENCODING),
             since: arrival.watch,
         }))
@@ -69,12 +69,19 @@ impl Unread {
             return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
         }
         let mistyped = || Problem::new(Slug::UnsupportedMediaType, format!("Send it as {media_type}."));
-        if !self.media_type.is_empty() && !self.media_type.eq_ignore_ascii_case(media_type) {
+        let given = media_type_of(self.content_type.as_ref());
+        if !given.is_empty() && !given.eq_ignore_ascii_case(media_type.as_bytes()) {
             return Err(mistyped());
         }
         let bytes = read(self.payload, bytes_max, self.since).await?;
-        if self.media_type.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
+        if given.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
     }
+}
+
+/// Without its parameters; empty if there is none.
+fn media_type_of(content_type: Option<&HeaderValue>) -> &[u8] {
+    let mut parts = content_type.map(HeaderValue::as_bytes).unwrap_or_default().split(|byte| *byte == b';');
+    parts.next().unwrap_or_default().trim_ascii()
 }
 
 /// The body of an act that needs none: absent, or `{}`.
