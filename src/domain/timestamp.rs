@@ -54,7 +54,7 @@ impl Timestamp {
 
 impl Timestamp {
     /// Hands `2026-11-24T03:00:00.123Z` to `use_it`; every answer holds one, so it is made on the stack.
-    fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+    pub fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
         let second = i64::try_from(self.0 / 1000).unwrap_or_default();
         let moment = jiff::Timestamp::from_second(second).unwrap_or_default();
         let civil = jiff::tz::Offset::UTC.to_datetime(moment);
