@@ -33,28 +33,26 @@ impl Answer<'_> {
     /// looks at each of their bytes, and every check has them all.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut out = Vec::with_capacity(512);
-        self.id.with_text(|id| put(&mut out, &["{\"id\":\"", id, "\",\"verdict\":\"", self.verdict.as_str()]));
-        put(&mut out, &["\",\"results\":["]);
+        put(&mut out, &[br#"{"id":""#, &self.id.ascii(), br#"","verdict":""#, self.verdict.as_str().as_bytes()]);
+        put(&mut out, &[br#"","results":["#]);
         for (place, result) in self.results.iter().enumerate() {
-            put(&mut out, &[if place > 0 { "," } else { "" }, "{\"subject\":"]);
+            put(&mut out, &[if place > 0 { b"," } else { b"" }, br#"{"subject":"#]);
             result.subject.write_json(&mut out);
-            put(&mut out, &[",\"verdict\":\"", result.verdict.as_str(), "\",\"flags\":"]);
+            put(&mut out, &[br#","verdict":""#, result.verdict.as_str().as_bytes(), br#"","flags":"#]);
             serde_json::to_writer(&mut out, &result.flags)?;
-            put(&mut out, &["}"]);
+            put(&mut out, &[b"}"]);
         }
-        put(&mut out, &["],\"advice\":"]);
+        put(&mut out, &[br#"],"advice":"#]);
         serde_json::to_writer(&mut out, &self.advice)?;
-        put(&mut out, &[",\"list_version\":", itoa::Buffer::new().format(self.list_version)]);
-        self.checked_at.with_text(|at| put(&mut out, &[",\"checked_at\":\"", at, "\",\"salt\":\""]));
-        out.extend_from_slice(&self.salt);
-        put(&mut out, &["\"}"]);
+        put(&mut out, &[br#","list_version":"#, itoa::Buffer::new().format(self.list_version).as_bytes()]);
+        put(&mut out, &[br#","checked_at":""#, &self.checked_at.ascii(), br#"","salt":""#, &self.salt, br#""}"#]);
         Ok(out)
     }
 }
 
-fn put(out: &mut Vec<u8>, parts: &[&str]) {
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     for part in parts {
-        out.extend_from_slice(part.as_bytes());
+        out.extend_from_slice(part);
     }
 }
 

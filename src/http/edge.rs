@@ -164,15 +164,15 @@ fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: Request
 }
 
 fn put_headers(headers: &mut HeaderMap, request_id: RequestId, taken: Option<Taken>) {
-    request_id.with_text(|text| put(headers, REQUEST_ID, text));
+    put(headers, REQUEST_ID, &request_id.ascii());
     if let Some(taken) = taken {
         let mut item = String::with_capacity(64);
         let (quota, window_s) = (taken.quota.quota.get(), taken.quota.window_s.get());
         write_policy_item(&mut item, taken, (";q=", quota.into()), (";w=", window_s.into()));
-        put(headers, RATE_LIMIT_POLICY, &item);
+        put(headers, RATE_LIMIT_POLICY, item.as_bytes());
         item.clear();
         write_policy_item(&mut item, taken, (";r=", taken.remaining.into()), (";t=", taken.reset_s));
-        put(headers, RATE_LIMIT, &item);
+        put(headers, RATE_LIMIT, item.as_bytes());
     }
 }
 
@@ -187,8 +187,8 @@ fn write_policy_item(item: &mut String, taken: Taken, first: (&str, u64), second
     }
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(name, value);
     }
 }
