@@ -12,9 +12,16 @@ pub struct LogPosition {
     pub index: u64,
 }
 
+impl LogPosition {
+    /// What `Display` shows. Every answer holds one, so it is put together without `format!`.
+    pub fn text(&self) -> String {
+        [&self.node, "/", itoa::Buffer::new().format(self.index)].concat()
+    }
+}
+
 impl fmt::Display for LogPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.node, self.index)
+        f.write_str(&self.text())
     }
 }
 

@@ -117,7 +117,7 @@ async fn answer(
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((LOG_ENTRY, stream.position.to_string()))
+        .insert_header((LOG_ENTRY, stream.position.text()))
         .body(LogBody::start(stream)))
 }
 

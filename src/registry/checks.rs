@@ -2,7 +2,7 @@
 
 use super::{Answered, Call, Error, Registry, digest, random_bytes, render};
 use crate::domain::advice::Advice;
-use crate::domain::check::{Answer, FlagShown, Question, SubjectResult};
+use crate::domain::check::{Answer, FlagShown, Question, SALT_CHARS, SubjectResult};
 use crate::domain::{CheckId, SubjectHash, Verdict};
 use crate::index::Hit;
 use crate::log::{self, Act, Entry, EntrySubject, FlagVersion, Pending, Record, Resource};
@@ -59,9 +59,9 @@ impl Registry {
             advice: weightiest.and_then(|hit| Advice::for_answer(verdict, hit.category, question.context)),
             list_version,
             checked_at: call.at,
-            salt: URL_SAFE_NO_PAD.encode(random_bytes()?),
+            salt: salt()?,
         };
-        let body = render(&answer)?;
+        let body = answer.to_json().map_err(|error| Error::Internal(error.to_string()))?;
         let entry = Entry {
             operator: question.operator,
             resource: Some(Resource::Check(id)),
@@ -121,6 +121,13 @@ impl Submitted {
         let answered = Answered { body: self.body, position, etag: None, location: None };
         Ok(Checked { answered, verdict: self.verdict })
     }
+}
+
+fn salt() -> Result<[u8; SALT_CHARS], Error> {
+    let mut salt = [0; SALT_CHARS];
+    let written = URL_SAFE_NO_PAD.encode_slice(random_bytes()?, &mut salt);
+    written.map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(salt)
 }
 
 fn result<'a>(subject: &'a crate::domain::Subject, hits: &'a [Hit]) -> SubjectResult<'a> {
