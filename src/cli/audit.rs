@@ -1,27 +1,25 @@
 //! `log verify`, `receipt verify` and `receipt make`: what somebody with a copy and a public key runs, offline. A copy is only
 //! ever read.
 
+use super::verify::{origin, verify_database, verify_export, verify_shared};
 use super::{Failure, archive, backup};
+use crate::config::{Config, FILE};
 use crate::log::note::{NOTE_BYTES_MAX, VerifierKey};
 use crate::log::receipt::{RECEIPT_BYTES_MAX, Receipt};
-use crate::log::verify::{
-    Chain, Continued, Database, Export, Fault, Kept, Report, Seal, Start, Verifier, VerifyError, first_of_export,
-};
-use crate::server::{self, DATABASE_FILE};
-use crate::store::Connection;
-use crate::store::archive::Archive;
-use crate::store::sqlite::SqliteStore;
+use crate::log::verify::{Kept, Report};
+use crate::server::{DATABASE_FILE, with_password};
+use crate::store::postgres::Address;
+use actix_web::rt::SystemRunner;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-const READ_BYTES_AT_ONCE: usize = 1024 * 1024;
 const DATABASE_START: &[u8] = b"SQLite format 3\0";
 const EXPORT_START: &[u8] = b"{";
 
@@ -40,8 +38,16 @@ pub enum LogCommand {
 
 #[derive(Args)]
 pub struct LogVerifyArgs {
-    /// A copy of a data directory or of its database (with its -wal file, if it has one), an archive, or an export (NDJSON).
-    path: PathBuf,
+    /// A copy of a data directory or of its database (with its -wal file, if it has one), an archive, or an export (NDJSON). A
+    /// data directory whose database is shared stands for the logs of all nodes in it.
+    #[arg(required_unless_present = "store")]
+    path: Option<PathBuf>,
+    /// The logs of all nodes in this PostgreSQL database. Each needs its keys: --key several times.
+    #[arg(long, value_name = "URL", conflicts_with = "path")]
+    store: Option<String>,
+    /// A file with the database's password, mode 0600.
+    #[arg(long, value_name = "FILE", requires = "store")]
+    password_file: Option<PathBuf>,
     /// An archive of older entries of the same log. With all of them the log is verified from its first entry on.
     #[arg(long = "archive", value_name = "FILE")]
     archives: Vec<PathBuf>,
@@ -89,10 +95,10 @@ pub struct ReceiptVerifyArgs {
     keys: Vec<String>,
 }
 
-pub async fn log(command: &LogCommand) -> Result<(), Failure> {
+pub fn log(command: &LogCommand, system: &SystemRunner) -> Result<(), Failure> {
     match command {
         LogCommand::Verify(args) => verify_log(args),
-        LogCommand::Archive(args) => archive::archive(args).await,
+        LogCommand::Archive(args) => archive::archive(args, system),
         LogCommand::RotateKey(args) => backup::rotate_key(args),
     }
 }
@@ -111,7 +117,14 @@ fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
         let receipt = Receipt::parse(&read_text(path, RECEIPT_BYTES_MAX)?).map_err(|fault| unreadable(path, &fault))?;
         kept.receipts.push(receipt);
     }
-    let path = if args.path.is_dir() { args.path.join(DATABASE_FILE) } else { args.path.clone() };
+    if let Some(address) = shared(args)? {
+        for (origin, report) in verify_shared(&address, &args.archives, &keys, kept)? {
+            print(&origin, &report);
+        }
+        return Ok(());
+    }
+    let path = args.path.clone().unwrap_or_default();
+    let path = if path.is_dir() { path.join(DATABASE_FILE) } else { path };
     let start = read_start(&path, DATABASE_START.len())?;
     let report = if start == DATABASE_START {
         verify_database(&path, &args.archives, &keys, kept)?
@@ -127,147 +140,30 @@ fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The shared database that the arguments name, themselves or by a data directory.
+fn shared(args: &LogVerifyArgs) -> Result<Option<Address>, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| Failure::Unreadable(error.to_string());
+    if let Some(url) = &args.store {
+        let address = Address::parse(url).map_err(|error| Failure::Usage(error.to_string()))?;
+        return with_password(address, args.password_file.as_deref()).map(Some).map_err(|error| unreadable(&error));
+    }
+    match &args.path {
+        Some(data) if data.join(FILE).exists() && !data.join(DATABASE_FILE).exists() => {
+            let config = Config::read(data).map_err(|error| unreadable(&error))?;
+            let Some(address) = config.address().map_err(|error| unreadable(&error))? else { return Ok(None) };
+            let password = config.store_password_file.map(|file| data.join(file));
+            with_password(address, password.as_deref()).map(Some).map_err(|error| unreadable(&error))
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
 pub fn read_kept(checkpoints: &[PathBuf]) -> Result<Kept, Failure> {
     let mut kept = Kept::default();
     for path in checkpoints {
         kept.checkpoints.push(read_text(path, NOTE_BYTES_MAX)?);
     }
     Ok(kept)
-}
-
-fn origin(keys: &[VerifierKey]) -> &str {
-    keys.first().map(VerifierKey::name).unwrap_or_default()
-}
-
-fn node(keys: &[VerifierKey]) -> &str {
-    origin(keys).rsplit('/').next().unwrap_or_default()
-}
-
-fn verifier(start: Start, keys: &[VerifierKey], kept: Kept) -> Result<Verifier, Failure> {
-    Verifier::new(start, keys, kept).ok_or_else(|| {
-        Failure::Usage("keys of several logs were given, or something as a checkpoint that is none".to_owned())
-    })
-}
-
-/// The log in a database, or in an archive, together with the archives of what is no longer in it.
-pub fn verify_database(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
-    let of_store = |path: &Path, error| failed(path, VerifyError::of_store(error, 0));
-    let store = SqliteStore::open_copy(path).map_err(|error| of_store(path, error))?;
-    let mut connection = store.reader().map_err(|error| of_store(path, error))?;
-    let mut source = Database::open(connection.as_mut(), node(keys)).map_err(|error| failed(path, error))?;
-    let mut start = source.start().map_err(|error| failed(path, error))?;
-    let is_archive = store.is_archive().map_err(|error| of_store(path, error))?;
-    if is_archive {
-        // Only an archive needs no log that says what became of the entries before it, so a registry must not pass for one.
-        if path.file_name().is_some_and(|name| name == DATABASE_FILE) {
-            return Err(failed(path, Fault::Stored("a mark that it is an archive").at(0)));
-        }
-        // The log says so after the archive's end.
-        start.seals.clear();
-    }
-    let length = source.length().map_err(|error| failed(path, error))?;
-    let bar = progress_bar(length, "{human_pos} of {human_len} entries");
-    let mut progress = |size| bar.set_position(size);
-    let report = if archives.is_empty() {
-        verifier(start, keys, kept)?.run(&mut source, &mut progress)
-    } else {
-        let named = source.archives().map_err(|error| failed(path, error))?;
-        let seals = if is_archive { Vec::new() } else { named.iter().map(Seal::of).collect() };
-        let verifier = verifier(Start { seals, ..Start::default() }, keys, kept)?;
-        let mut connections = open_archives(archives, &named)?;
-        let mut parts = Vec::new();
-        for (path, connection) in &mut connections {
-            parts.push(Database::open(connection.as_mut(), node(keys)).map_err(|error| failed(path, error))?);
-        }
-        verifier.run(&mut Chain::new(parts, source), &mut progress)
-    };
-    bar.finish_and_clear();
-    report.map_err(|error| failed(path, error))
-}
-
-type Opened = Vec<(PathBuf, Box<dyn Connection + Send>)>;
-
-/// The given archives in the order of the log. They must be all that the database names, each the very file that was sealed.
-fn open_archives(given: &[PathBuf], named: &[Archive]) -> Result<Opened, Failure> {
-    let (mut unknown, mut opened) = (Vec::new(), Vec::new());
-    for path in given {
-        unknown.push((path, server::digest(path).map_err(|error| Failure::Unreadable(error.to_string()))?));
-    }
-    for archive in named {
-        let Some(place) = unknown.iter().position(|(_, digest)| *digest == archive.digest) else {
-            if given.len() < named.len() {
-                let (first, last) = (archive.first_index, archive.end());
-                return Err(Failure::Usage(format!("the archive of entries {first} to before {last} was not given")));
-            }
-            return Err(Failure::Tampered(format!("tampered with: entry {}: {}", archive.first_index, Fault::Archive)));
-        };
-        let (path, _) = unknown.swap_remove(place);
-        let store = SqliteStore::open_copy(path).and_then(|store| store.reader());
-        opened.push((
-            path.clone(),
-            store.map_err(|error| failed(path, VerifyError::of_store(error, archive.first_index)))?,
-        ));
-    }
-    match unknown.first() {
-        None => Ok(opened),
-        Some((path, _)) => Err(Failure::Usage(format!("{}: no archive that the log names", path.display()))),
-    }
-}
-
-/// An export, which begins with the first entry of the log or where the last of the archives ends.
-fn verify_export(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
-    let open = || File::open(path).map_err(|error| unreadable(path, &error));
-    let first = first_of_export(BufReader::new(open()?)).map_err(|error| failed(path, error))?;
-    let mut connections = Vec::new();
-    for path in archives {
-        let store = SqliteStore::open_copy(path).and_then(|store| Ok((store.is_archive()?, store.reader()?)));
-        let (is_archive, connection) = store.map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
-        if !is_archive {
-            return Err(Failure::Usage(format!("{}: no archive", path.display())));
-        }
-        connections.push((path, connection));
-    }
-    let mut parts = Vec::new();
-    for (path, connection) in &mut connections {
-        let part = Database::open(connection.as_mut(), node(keys));
-        let part = part.and_then(|mut part| Ok((part.first_index()?, part.length()?, part)));
-        parts.push(part.map_err(|error| failed(path, error))?);
-    }
-    parts.sort_by_key(|(first, _, _)| *first);
-    let mut next = parts.first().map_or(0, |(first, _, _)| *first);
-    for (first, end, _) in &parts {
-        if *first != next {
-            return Err(Failure::Usage(format!(
-                "the archives do not follow each other: one of entry {next} is needed"
-            )));
-        }
-        next = *end;
-    }
-    if first > next {
-        let words = "give the archives of the entries before with --archive";
-        return Err(unreadable(path, &format!("it begins with entry {first}, not with {next}; {words}")));
-    }
-    if first < next {
-        return Err(Failure::Usage(format!("{} begins with entry {first}, before the archives end", path.display())));
-    }
-    let start = parts.first_mut().map_or(Ok(Start::default()), |(_, _, part)| part.start());
-    // What comes before the first archive was sealed too, but the log need not say so before the export's end.
-    let start = Start { seals: Vec::new(), ..start.map_err(|error| failed(path, error))? };
-    let file = open()?;
-    let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
-    let bar = progress_bar(length, "{bytes} of {total_bytes}");
-    let export = Export::new(BufReader::with_capacity(READ_BYTES_AT_ONCE, bar.wrap_read(file)), node(keys));
-    let parts: Vec<_> = parts.into_iter().map(|(_, _, part)| part).collect();
-    let verified = verifier(start, keys, kept)?.run(&mut Continued::new(parts, export), &mut |_| {});
-    bar.finish_and_clear();
-    verified.map_err(|error| failed(path, error))
-}
-
-fn failed(path: &Path, error: VerifyError) -> Failure {
-    match error {
-        VerifyError::Tampered(finding) => Failure::Tampered(format!("tampered with: {finding}")),
-        VerifyError::Unreadable(why) => unreadable(path, &why),
-    }
 }
 
 /// Drawn on a terminal only.

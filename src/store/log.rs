@@ -54,6 +54,16 @@ pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNum
     Ok(found)
 }
 
+/// The nodes that have a log, in the order in which they came.
+pub fn nodes(connection: &mut dyn Connection) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    connection.query("SELECT node FROM log ORDER BY number", &[], &mut |row| {
+        found.push(row.text(0)?.to_owned());
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// The log of a node, made if it has none. Another node that makes its own at the same moment may take the number that was
 /// to be this one's.
 pub fn find_or_create(connection: &mut dyn Connection, node: &str) -> Result<LogNumber, StoreError> {
