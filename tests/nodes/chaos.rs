@@ -248,7 +248,7 @@ impl<'n> Clients<'n> {
 async fn no_check_sees_what_it_cannot_have_seen_and_no_answer_lacks_its_entry() {
     let mut random = Random::seeded();
     let postgres = Arc::new(Postgres::start());
-    let mut nodes = Nodes::start_behind_proxies(&postgres, &["a", "b"], FLAGS).await;
+    let mut nodes = Nodes::start_behind_proxies(&postgres, &["node-a", "node-b"], FLAGS).await;
     let Nodes { handles, processes, .. } = &mut nodes;
     let clients = Clients::of(handles, random.fork()).await;
     let chaos = async {

@@ -52,7 +52,7 @@ async fn ask(node: &Server, number: u64, may_be_refused: bool) {
 
 #[tokio::test]
 async fn whatever_becomes_of_a_commit_each_answer_has_its_one_entry() {
-    let nodes = Nodes::start_behind_proxies(Postgres::shared(), &["a", "b"], FLAGS).await;
+    let nodes = Nodes::start_behind_proxies(Postgres::shared(), &["node-a", "node-b"], FLAGS).await;
     let mut number = 0;
     for _ in 0..amount(1, 5) {
         for (way, may_be_refused) in WAYS {

@@ -31,7 +31,7 @@ const FRESH_AFTER: Duration = Duration::from_secs(1);
 const BACK_AFTER: Duration = Duration::from_secs(5);
 
 async fn two_nodes() -> Nodes {
-    Nodes::start(Postgres::shared(), &["a", "b"], FLAGS).await
+    Nodes::start(Postgres::shared(), &["node-a", "node-b"], FLAGS).await
 }
 
 /// A question about the subject of `proposal(number)`.

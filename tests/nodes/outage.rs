@@ -40,7 +40,7 @@ async fn are_back(nodes: &Nodes) {
 #[tokio::test]
 async fn while_the_database_is_gone_all_is_refused_at_once_and_after_its_return_answered() {
     let postgres = Postgres::start();
-    let nodes = Nodes::start(&postgres, &["a", "b"], FLAGS).await;
+    let nodes = Nodes::start(&postgres, &["node-a", "node-b"], FLAGS).await;
     for round in 0..amount(2, 10) {
         for node in &nodes.handles {
             check(node, &about_nobody()).send().await.is(200);
@@ -65,7 +65,7 @@ async fn while_the_database_is_gone_all_is_refused_at_once_and_after_its_return_
 #[tokio::test]
 async fn while_the_database_is_silent_nobody_waits_for_long_and_then_all_is_answered() {
     let postgres = Postgres::start();
-    let nodes = Nodes::start(&postgres, &["a", "b"], FLAGS).await;
+    let nodes = Nodes::start(&postgres, &["node-a", "node-b"], FLAGS).await;
     for node in &nodes.handles {
         check(node, &about_nobody()).send().await.is(200);
     }
