@@ -1,17 +1,15 @@
 //! Making registries and nodes on PostgreSQL with the command line: what works, and what is refused in which words.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/postgres.rs"]
-mod postgres;
 mod support;
 
-use postgres::{KEYED, Postgres, query};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use support::postgres::{KEYED, Postgres, query};
 use support::process::{BINARY, Process};
 use support::{eventually, install_crypto};
 
