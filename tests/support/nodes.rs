@@ -212,6 +212,11 @@ impl Processes {
         self.process(place).signal(Signal::SIGCONT);
     }
 
+    /// The operational logs of a node's processes that have ended.
+    pub fn told(&self, place: usize) -> &str {
+        &self.0[place].told
+    }
+
     /// Waits for the end that something has brought about.
     pub async fn ended(&mut self, place: usize) -> ExitStatus {
         let node = &mut self.0[place];
