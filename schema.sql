@@ -40,7 +40,7 @@ CREATE TABLE party (
     version     INTEGER NOT NULL,             -- 1 and counting; the ETag
     created_at  INTEGER NOT NULL,             -- when it was made
     change      INTEGER NOT NULL,             -- number of the change that wrote this version
-    parent      TEXT    REFERENCES party (id) -- of a police unit, the one above it; NULL: none
+    parent      TEXT                          -- of a police unit, the party above it; NULL: none
 ) STRICT, WITHOUT ROWID;
 
 -- Credentials' owners: a core system, or one officer.
@@ -153,7 +153,7 @@ CREATE TABLE correction (
     node         TEXT    NOT NULL, -- which node ended the flag, and completes this
     due_at       INTEGER NOT NULL, -- from here on no answer with the flag can be under way
     completed_at INTEGER,          -- when all logs had been read to then; NULL: not yet
-    log_from     TEXT    NOT NULL, -- the first entries that were read, node/index, separated by spaces
+    log_from     TEXT    NOT NULL, -- the first entries that were read, node/index, joined by commas
     log_to       TEXT    NOT NULL, -- the last ones
     change       INTEGER NOT NULL  -- number of the change that wrote this
 ) STRICT, WITHOUT ROWID;

@@ -37,7 +37,7 @@ fn canhbao(arguments: &[&str]) -> Ran {
 /// In an environment that has these variables of canhbao's and no others.
 fn canhbao_in(variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
     let mut command = Command::new(BINARY);
-    for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA"] {
+    for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA", "STORE", "NODE"] {
         command.env_remove(format!("CANHBAO_{name}"));
     }
     run(command.envs(variables.iter().copied()).args(arguments))

@@ -2,7 +2,7 @@
 //! transaction that ends the flag and completed once no answer with the flag can be under way any more.
 
 use super::party::PartyId;
-use super::{FlagId, LogPosition, Timestamp};
+use super::{FlagId, LogPositions, Timestamp};
 
 /// What a party was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub struct Told {
 pub struct Findings {
     pub parties: Vec<Told>,
     /// The first entries that were looked at, one a log; what stands before is archived.
-    pub from: Vec<LogPosition>,
+    pub from: LogPositions,
     /// The last ones.
-    pub to: Vec<LogPosition>,
+    pub to: LogPositions,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,7 +42,7 @@ pub use kept::KeptAnswer;
 pub use listed::ListedFlag;
 pub use moves::MoveError;
 pub use objection::{Attachment, DecidedAlready, NewObjection, Objection, ObjectionState, Remedy};
-pub use position::LogPosition;
+pub use position::{LogPosition, LogPositions};
 pub use proposal::{Proposal, ProposalError};
 pub use subject::{Fault, Subject, SubjectError, SubjectKind};
 pub use subject_hash::{SubjectHash, SubjectHasher};

@@ -3,10 +3,9 @@
 //! Nobody who was answered with the flag may be missing in the end, and no check waits for any of this.
 
 use super::{Call, Error, Registry, random_bytes};
-use crate::domain::{Change, Correction, Findings, FlagId, LogPosition, RequestId, Told};
+use crate::domain::{Change, Correction, Findings, FlagId, RequestId, Told};
 use crate::log::{Act, AppendError, LogFilter, Record, Refusal, SKEW_MS_MAX};
 use crate::store;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Ending the flag waits no longer than this for what the logs say; the rest is added afterwards.
@@ -66,27 +65,15 @@ impl Registry {
     /// What the logs of all nodes say.
     async fn findings(&self, flag: FlagId) -> Result<Findings, Error> {
         // It answered nobody before it was.
-        let from = flag.minted_at().minus_ms(SKEW_MS_MAX);
-        let (mut findings, mut parties) = (Findings::default(), BTreeMap::new());
-        for node in self.read(store::log::nodes).await? {
-            let act = Some(Act::Check);
-            let filter = LogFilter { flag: Some(flag), act, from: Some(from), ..LogFilter::default() };
-            let (found, end) = self.parties_answered(node.clone(), filter).await?;
-            for (party, told) in found {
-                let sum = parties.entry(party.clone()).or_insert_with(|| Told {
-                    party,
-                    checks: 0,
-                    first_at: told.first_at,
-                    last_at: told.last_at,
-                });
-                sum.checks += told.checks;
-                sum.first_at = sum.first_at.min(told.first_at);
-                sum.last_at = sum.last_at.max(told.last_at);
-            }
-            findings.from.push(self.kept_from(&node));
-            findings.to.extend(end.checked_sub(1).map(|index| LogPosition { node: node.into(), index }));
-        }
-        findings.parties = parties.into_values().collect();
-        Ok(findings)
+        let from = Some(flag.minted_at().minus_ms(SKEW_MS_MAX));
+        let filter = LogFilter { flag: Some(flag), act: Some(Act::Check), from, ..LogFilter::default() };
+        let (parties, nodes, to) = self.parties_answered(filter).await?;
+        let parties = parties.into_iter().map(|(party, told)| Told {
+            party,
+            checks: told.checks,
+            first_at: told.first_at,
+            last_at: told.last_at,
+        });
+        Ok(Findings { parties: parties.collect(), from: self.kept_from(nodes).await?, to })
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::{
-    Actor, Category, Changes, Flag, FlagId, FlagMove, FlagState, LegalBasis, LiftCause, LogPosition, Pending, Source,
-    Subject, Timestamp, Urgency, Verdict,
+    Actor, Category, Changes, Flag, FlagId, FlagMove, FlagState, LegalBasis, LiftCause, LogPosition, LogPositions,
+    Pending, Source, Subject, Timestamp, Urgency, Verdict,
 };
 use crate::store::corrections::Kept;
 use crate::store::history::Version;
@@ -163,8 +163,8 @@ impl<'a> HistoryItem<'a> {
 pub(super) struct CorrectionView<'a> {
     completed_at: Option<Timestamp>,
     /// What stands before is archived, and nothing is known of it.
-    log_from: &'a [LogPosition],
-    log_to: &'a [LogPosition],
+    log_from: Option<&'a LogPositions>,
+    log_to: Option<&'a LogPositions>,
     parties: Vec<ToldView<'a>>,
 }
 
@@ -186,8 +186,8 @@ impl<'a> CorrectionView<'a> {
         });
         Self {
             completed_at: kept.completed_at,
-            log_from: &kept.findings.from,
-            log_to: &kept.findings.to,
+            log_from: Some(&kept.findings.from).filter(|from| !from.is_empty()),
+            log_to: Some(&kept.findings.to).filter(|to| !to.is_empty()),
             parties: parties.collect(),
         }
     }

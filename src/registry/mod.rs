@@ -11,22 +11,26 @@ mod flag_view;
 mod flags;
 mod follower;
 mod idempotency;
+mod log_stream;
+mod nodes;
 mod objections;
 mod parties;
 mod proofs;
 mod publisher;
 mod refusals;
+mod reports;
 mod seeds;
 mod streams;
 mod tokens;
 
-pub use audit::{LogForm, LogPage, LogStream};
+pub use audit::LogPage;
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
 pub use flag_reads::{FlagFilter, FlagSearch};
 pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
+pub use log_stream::{LogForm, LogStream};
 pub use objections::{ObjectionFilter, Overdue};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
@@ -47,6 +51,7 @@ use follower::{Follower, STALE_AFTER, UNREADY_AFTER};
 use publisher::Publisher;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -80,6 +85,7 @@ pub struct Registry {
     log: Log,
     search: SearchIndex,
     streams: streams::Streams,
+    others: nodes::OtherLogs,
     index: Arc<Index>,
     access: Arc<Access>,
     authority: Authority,
@@ -122,6 +128,7 @@ impl Registry {
             log,
             search,
             streams: streams::Streams::default(),
+            others: nodes::OtherLogs::default(),
             index,
             access,
             authority,
@@ -157,8 +164,12 @@ impl Registry {
         if *self.log.end().borrow() != End::Running || self.log.is_gone() {
             return Some("The registry cannot write its log.");
         }
-        let unheard = self.follower.as_ref().is_some_and(|follower| follower.unheard_for() > UNREADY_AFTER);
-        unheard.then_some("The registry does not hear from its database.")
+        (self.unheard_for() > UNREADY_AFTER).then_some("The registry does not hear from its database.")
+    }
+
+    /// Since when what other nodes change may be missing here.
+    pub fn unheard_for(&self) -> Duration {
+        self.follower.as_ref().map_or(Duration::ZERO, Follower::unheard_for)
     }
 
     /// Another process has taken this node's log: this one must end.
@@ -168,12 +179,10 @@ impl Registry {
 
     /// Refuses to answer from a list that may lack what other nodes have changed.
     fn must_be_fresh(&self) -> Result<(), Error> {
-        match &self.follower {
-            Some(follower) if follower.unheard_for() > STALE_AFTER => {
-                Err(Error::Unavailable("The registry does not hear from its database."))
-            }
-            Some(_) | None => Ok(()),
+        if self.unheard_for() > STALE_AFTER {
+            return Err(Error::Unavailable("The registry does not hear from its database."));
         }
+        Ok(())
     }
 
     pub fn index(&self) -> &Index {

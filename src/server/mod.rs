@@ -1,18 +1,22 @@
 //! The running server: limits, signals, the order of starting and of ending. It exits well only when every accepted
 //! record is committed, and never after a failed commit.
 
+mod database;
 mod files;
 mod home;
 mod keeping;
 mod key_list;
 mod log_key;
+mod moving;
 mod observe;
 mod tls;
 
+pub use database::{Database, is_empty, open_shared, with_password};
 pub use files::{digest, parent, rename, sync};
-pub use home::{DATABASE_FILE, Home, HomeError};
-pub use keeping::{Copy, OpenLog, log_keys};
+pub use home::{DATABASE_FILE, Home, HomeError, LOG_KEY_FILE, PASSWORD_FILE};
+pub use keeping::{Copy, OpenLog, log_keys, log_keys_of};
 pub use log_key::LogKey;
+pub use moving::moved_to;
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};
 
@@ -92,13 +96,15 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 impl Server {
-    /// `url` is where clients reach the registry.
+    /// `url` is where clients reach the registry. It waits for the database: never to be called where others wait for this
+    /// thread.
     pub fn open(home: Home, config: Config, url: String, behind: ClockBehindLog) -> Result<Self, ServeError> {
         let authority = home.authority(url, config.tokens.lifetime_s)?;
         let directory = home.directory(&config)?;
         let hasher = home.hasher()?;
         let wall = SystemClock::new(Timestamp::EPOCH).now();
-        let store = home.store(wall)?;
+        let store = Database::of(home.path(), &config)?.open(wall)?;
+        home.check_pepper(store.as_ref())?;
         let latest = home.latest_entry(store.as_ref(), &config.node)?;
         if latest > wall.plus_ms(SKEW_MS_MAX) && behind == ClockBehindLog::Refuse {
             return Err(ServeError::Start(format!(

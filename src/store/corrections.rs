@@ -4,7 +4,7 @@
 use super::flags::read_id;
 use super::{Connection, StoreError, Value};
 use crate::domain::party::PartyId;
-use crate::domain::{Correction, Findings, FlagId, LogPosition, Timestamp, Told};
+use crate::domain::{Correction, Findings, FlagId, LogPosition, LogPositions, Timestamp, Told};
 
 /// Opens or completes a correction; false if it is open, or complete, already.
 pub fn apply(connection: &mut dyn Connection, correction: &Correction, change: u64) -> Result<bool, StoreError> {
@@ -17,8 +17,8 @@ pub fn apply(connection: &mut dyn Connection, correction: &Correction, change: u
                     Value::Blob(flag.as_bytes()),
                     Value::Text(node),
                     Value::count(due_at.as_ms())?,
-                    Value::Text(&positions_text(&findings.from)),
-                    Value::Text(&positions_text(&findings.to)),
+                    Value::Text(&findings.from.to_string()),
+                    Value::Text(&findings.to.to_string()),
                     Value::count(change)?,
                 ],
             )?;
@@ -30,8 +30,8 @@ pub fn apply(connection: &mut dyn Connection, correction: &Correction, change: u
                  WHERE flag = $5 AND completed_at IS NULL",
                 &[
                     Value::count(at.as_ms())?,
-                    Value::Text(&positions_text(&findings.from)),
-                    Value::Text(&positions_text(&findings.to)),
+                    Value::Text(&findings.from.to_string()),
+                    Value::Text(&findings.to.to_string()),
                     Value::count(change)?,
                     Value::Blob(flag.as_bytes()),
                 ],
@@ -120,15 +120,11 @@ pub fn due(
     Ok(found)
 }
 
-fn positions_text(positions: &[LogPosition]) -> String {
-    positions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn read_positions(text: &str) -> Result<Vec<LogPosition>, StoreError> {
+fn read_positions(text: &str) -> Result<LogPositions, StoreError> {
     let read = |text: &str| {
         let (node, index) = text.rsplit_once('/')?;
         Some(LogPosition { node: node.to_owned().into(), index: index.parse().ok()? })
     };
-    let positions: Option<Vec<_>> = text.split_terminator(' ').map(read).collect();
-    positions.ok_or(StoreError::Corrupt("a place in a log that cannot be read"))
+    let positions: Option<Vec<_>> = text.split_terminator(',').map(read).collect();
+    positions.and_then(LogPositions::new).ok_or(StoreError::Corrupt("a place in a log that cannot be read"))
 }

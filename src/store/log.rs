@@ -5,6 +5,8 @@ use crate::domain::Timestamp;
 
 /// A log's entries have places from `number * LOG_PLACES` on, so that one integer orders and finds every batch.
 const LOG_PLACES: u64 = 1 << 40;
+/// So many nodes could make their logs at once and each take the number that another one wanted.
+const NUMBERINGS_MAX: u32 = 64;
 
 /// Entries that are committed together, as one row.
 pub struct LogBatch {
@@ -18,7 +20,7 @@ pub struct LogBatch {
 }
 
 /// One log in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogNumber(u64);
 
 impl LogNumber {
@@ -52,27 +54,29 @@ pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNum
     Ok(found)
 }
 
-/// The nodes that have a log.
-pub fn nodes(connection: &mut dyn Connection) -> Result<Vec<String>, StoreError> {
+/// All logs of the database with the names of their nodes, in the order of their numbers.
+pub fn all(connection: &mut dyn Connection) -> Result<Vec<(String, LogNumber)>, StoreError> {
     let mut found = Vec::new();
-    connection.query("SELECT node FROM log ORDER BY number", &[], &mut |row| {
-        found.push(row.text(0)?.to_owned());
+    connection.query("SELECT node, number FROM log ORDER BY number", &[], &mut |row| {
+        found.push((row.text(0)?.to_owned(), LogNumber(row.count(1)?)));
         Ok(())
     })?;
     Ok(found)
 }
 
-/// The log of a node, made if it has none.
+/// The log of a node, made if it has none. Another node that makes its own at the same moment may take the number that was
+/// to be this one's.
 pub fn find_or_create(connection: &mut dyn Connection, node: &str) -> Result<LogNumber, StoreError> {
-    if let Some(log) = find(connection, node)? {
-        return Ok(log);
+    for _ in 0..NUMBERINGS_MAX {
+        if let Some(log) = find(connection, node)? {
+            return Ok(log);
+        }
+        connection.execute(
+            "INSERT INTO log (node, number) SELECT $1, COALESCE(MAX(number) + 1, 0) FROM log WHERE TRUE \
+             ON CONFLICT DO NOTHING",
+            &[Value::Text(node)],
+        )?;
     }
-    connection.begin()?;
-    connection.execute(
-        "INSERT INTO log (node, number) SELECT $1, COALESCE(MAX(number) + 1, 0) FROM log",
-        &[Value::Text(node)],
-    )?;
-    connection.commit()?;
     find(connection, node)?.ok_or(StoreError::Corrupt("a log that does not stay"))
 }
 

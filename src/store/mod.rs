@@ -11,7 +11,10 @@ pub mod history;
 pub mod lease;
 pub mod listing;
 pub mod log;
+pub mod moving;
 pub mod objections;
+pub mod postgres;
+pub mod registry;
 pub mod search;
 pub mod sqlite;
 pub mod tree;
@@ -52,16 +55,6 @@ impl dyn Store + '_ {
         })?;
         found.ok_or(StoreError::Corrupt("no reader ran"))
     }
-}
-
-/// The name of the registry that this database is.
-pub fn registry_name(connection: &mut dyn Connection) -> Result<String, StoreError> {
-    let mut found = None;
-    connection.query("SELECT name FROM registry WHERE id = 1", &[], &mut |row| {
-        found = Some(row.text(0)?.to_owned());
-        Ok(())
-    })?;
-    found.ok_or(StoreError::Corrupt("no registry"))
 }
 
 pub trait Connection {

@@ -87,7 +87,7 @@ impl Registry {
     /// Runs in the directory that `data` lies in.
     pub fn canhbao(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(BINARY);
-        for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA"] {
+        for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA", "STORE", "NODE"] {
             command.env_remove(format!("CANHBAO_{name}"));
         }
         run(command.current_dir(self.0.path()).args(arguments))

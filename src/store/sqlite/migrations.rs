@@ -48,7 +48,7 @@ ALTER TABLE log ADD COLUMN heard_at INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX flag_version_by_change ON flag_version (change);
 ";
 const LIFE: &str = "
-ALTER TABLE party ADD COLUMN parent TEXT REFERENCES party (id);
+ALTER TABLE party ADD COLUMN parent TEXT;
 ALTER TABLE flag ADD COLUMN unit TEXT NOT NULL DEFAULT '';
 UPDATE flag SET unit = (SELECT json_extract(body, '$.raised_by.party') FROM flag_version
     WHERE flag_version.flag = flag.id AND flag_version.version = 1);
