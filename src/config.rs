@@ -2,7 +2,7 @@
 //! Unknown keys are refused. Secrets are files in `DIR/keys`, never values here.
 
 use crate::auth::DefaultQuotas;
-use crate::domain::party::{ClientId, Quota};
+use crate::domain::party::Quota;
 use crate::log::Limits;
 use crate::store::postgres::Address;
 use serde::{Deserialize, Serialize};
