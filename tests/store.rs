@@ -129,7 +129,7 @@ fn what_is_committed_is_there_after_a_restart_and_what_is_not_is_seen_by_nobody(
         assert_eq!(store.find(|connection| log::first_index(connection, b)).unwrap(), 0);
         assert_eq!(store.find(|connection| log::end(connection, b)).unwrap(), (1, at(5)));
         assert_eq!(store.find(|connection| log::find(connection, "c")).unwrap(), None);
-        assert_eq!(store.find(|connection| canhbao::store::registry_name(connection)).unwrap(), "registry.example");
+        assert_eq!(store.find(|connection| canhbao::store::registry::name(connection)).unwrap(), "registry.example");
     });
 }
 

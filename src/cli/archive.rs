@@ -2,7 +2,7 @@
 //! has its name, and was verified.
 
 use super::audit::{progress_bar, unreadable};
-use super::verify::{verify_database, verify_node};
+use super::stored::{verify_database, verify_node};
 use super::{Failure, StoreArgs};
 use crate::config::Config;
 use crate::domain::{CheckId, Timestamp};
@@ -109,7 +109,7 @@ fn verify_own(args: &ArchiveArgs, config: &Config, open: &OpenLog) -> Result<Rep
         }
         Some(address) => {
             let keys = server::log_keys_of(&args.data, &format!("{}/{}", config.registry, config.node))?;
-            verify_node(open.store.as_ref(), &address, &keys)
+            verify_node(open.store.as_ref(), &address, &[], &keys, Kept::default())
         }
     }
 }

@@ -1,17 +1,11 @@
-//! `log verify`, `receipt verify` and `receipt make`: what somebody with a copy and a public key runs, offline. A copy is only
-//! ever read.
+//! `log …`, `receipt verify` and `receipt make`: what somebody with a copy and a public key runs, offline, and how the files
+//! that they are given are read. A copy is only ever read.
 
-use super::verify::{origin, verify_database, verify_export, verify_shared};
+use super::verify::{LogVerifyArgs, verify_log};
 use super::{Failure, archive, backup};
-use crate::config::{Config, FILE};
-use crate::log::note::{NOTE_BYTES_MAX, VerifierKey};
+use crate::log::note::VerifierKey;
 use crate::log::receipt::{RECEIPT_BYTES_MAX, Receipt};
-use crate::log::verify::{Kept, Report};
-use crate::server::{DATABASE_FILE, with_password};
-use crate::store::postgres::Address;
 use actix_web::rt::SystemRunner;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
@@ -20,13 +14,11 @@ use std::path::{Path, PathBuf};
 
 const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-const DATABASE_START: &[u8] = b"SQLite format 3\0";
-const EXPORT_START: &[u8] = b"{";
 
 #[derive(Subcommand)]
 pub enum LogCommand {
-    /// Verify a log offline. Ends with 0 if it is sound, 1 if it was tampered with (the first bad index is named), 3 if
-    /// it cannot be read.
+    /// Verify the logs in a file offline. Ends with 0 if they are sound, 1 if one was tampered with (the first bad index is
+    /// named), 3 if one cannot be read.
     Verify(LogVerifyArgs),
     /// Seal the entries before a date into a file that `log verify` accepts alone, then drop them from the database. The
     /// server must be stopped: the data directory is locked meanwhile. The whole log is verified first.
@@ -34,32 +26,6 @@ pub enum LogCommand {
     /// Make a new key for the log's checkpoints. The server must be stopped; its next start announces the key in the log, and
     /// the key before vouches for it.
     RotateKey(backup::RotateKeyArgs),
-}
-
-#[derive(Args)]
-pub struct LogVerifyArgs {
-    /// A copy of a data directory or of its database (with its -wal file, if it has one), an archive, or an export (NDJSON). A
-    /// data directory whose database is shared stands for the logs of all nodes in it.
-    #[arg(required_unless_present = "store")]
-    path: Option<PathBuf>,
-    /// The logs of all nodes in this PostgreSQL database. Each needs its keys: --key several times.
-    #[arg(long, value_name = "URL", conflicts_with = "path")]
-    store: Option<String>,
-    /// A file with the database's password, mode 0600.
-    #[arg(long, value_name = "FILE", requires = "store")]
-    password_file: Option<PathBuf>,
-    /// An archive of older entries of the same log. With all of them the log is verified from its first entry on.
-    #[arg(long = "archive", value_name = "FILE")]
-    archives: Vec<PathBuf>,
-    /// A verifier key of the log, or a file with one a line.
-    #[arg(long = "key", value_name = "VKEY|FILE", required = true)]
-    keys: Vec<String>,
-    /// A checkpoint that was kept elsewhere: the log must still meet it.
-    #[arg(long = "checkpoint", value_name = "FILE")]
-    checkpoints: Vec<PathBuf>,
-    /// A receipt: its entry must stand in the log.
-    #[arg(long = "receipt", value_name = "FILE")]
-    receipts: Vec<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -110,85 +76,11 @@ pub fn receipt(command: &ReceiptCommand) -> Result<(), Failure> {
     }
 }
 
-fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
-    let keys = read_keys(&args.keys)?;
-    let mut kept = read_kept(&args.checkpoints)?;
-    for path in &args.receipts {
-        let receipt = Receipt::parse(&read_text(path, RECEIPT_BYTES_MAX)?).map_err(|fault| unreadable(path, &fault))?;
-        kept.receipts.push(receipt);
-    }
-    if let Some(address) = shared(args)? {
-        for (origin, report) in verify_shared(&address, &args.archives, &keys, kept)? {
-            print(&origin, &report);
-        }
-        return Ok(());
-    }
-    let path = args.path.clone().unwrap_or_default();
-    let path = if path.is_dir() { path.join(DATABASE_FILE) } else { path };
-    let start = read_start(&path, DATABASE_START.len())?;
-    let report = if start == DATABASE_START {
-        verify_database(&path, &args.archives, &keys, kept)?
-    } else if start.starts_with(EXPORT_START) {
-        verify_export(&path, &args.archives, &keys, kept)?
-    } else {
-        return Err(unreadable(&path, &"neither a database nor an export"));
-    };
-    print(origin(&keys), &report);
-    if start == DATABASE_START && archive::is_archive(&path) {
-        println!("this is an archive: that the log goes on from it, or names it, was not looked at");
-    }
-    Ok(())
-}
-
-/// The shared database that the arguments name, themselves or by a data directory.
-fn shared(args: &LogVerifyArgs) -> Result<Option<Address>, Failure> {
-    let unreadable = |error: &dyn std::fmt::Display| Failure::Unreadable(error.to_string());
-    if let Some(url) = &args.store {
-        let address = Address::parse(url).map_err(|error| Failure::Usage(error.to_string()))?;
-        return with_password(address, args.password_file.as_deref()).map(Some).map_err(|error| unreadable(&error));
-    }
-    match &args.path {
-        Some(data) if data.join(FILE).exists() && !data.join(DATABASE_FILE).exists() => {
-            let config = Config::read(data).map_err(|error| unreadable(&error))?;
-            let Some(address) = config.address().map_err(|error| unreadable(&error))? else { return Ok(None) };
-            let password = config.store_password_file.map(|file| data.join(file));
-            with_password(address, password.as_deref()).map(Some).map_err(|error| unreadable(&error))
-        }
-        Some(_) | None => Ok(None),
-    }
-}
-
-pub fn read_kept(checkpoints: &[PathBuf]) -> Result<Kept, Failure> {
-    let mut kept = Kept::default();
-    for path in checkpoints {
-        kept.checkpoints.push(read_text(path, NOTE_BYTES_MAX)?);
-    }
-    Ok(kept)
-}
-
 /// Drawn on a terminal only.
 pub fn progress_bar(length: u64, figures: &str) -> ProgressBar {
     let template = format!("{{wide_bar}} {{percent}}% {figures}, {{eta}} left");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
-}
-
-pub fn print(origin: &str, report: &Report) {
-    println!("sound: {origin}");
-    println!("entries: {} to before {}", report.start, report.size);
-    if report.start > 0 {
-        println!("entries before {} are in archives, which were not looked at", report.start);
-    }
-    if let (Some(earliest), Some(latest)) = (report.earliest, report.latest) {
-        println!("made: {earliest} to {latest}");
-    }
-    println!("root: {}", BASE64.encode(report.root));
-    println!("checkpoints: {} of the log, {} given", report.checkpoints, report.kept);
-    println!("receipts: {}", report.receipts);
-    for key in &report.keys {
-        println!("key: {key}");
-    }
-    println!("not yet covered by a checkpoint: {} entries", report.size.saturating_sub(report.covered));
 }
 
 fn verify_receipt(args: &ReceiptVerifyArgs) -> Result<(), Failure> {
@@ -205,7 +97,7 @@ fn verify_receipt(args: &ReceiptVerifyArgs) -> Result<(), Failure> {
 }
 
 /// Each a key itself or a file of keys.
-fn read_keys(given: &[String]) -> Result<Vec<VerifierKey>, Failure> {
+pub fn read_keys(given: &[String]) -> Result<Vec<VerifierKey>, Failure> {
     let mut keys = Vec::new();
     for text in given {
         if let Some(key) = VerifierKey::parse(text) {
@@ -229,7 +121,7 @@ fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
 }
 
 /// What a file begins with, as far as it goes.
-fn read_start(path: &Path, length: usize) -> Result<Vec<u8>, Failure> {
+pub fn read_start(path: &Path, length: usize) -> Result<Vec<u8>, Failure> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut start = Vec::new();
     let limit = u64::try_from(length).unwrap_or_default();
@@ -237,7 +129,7 @@ fn read_start(path: &Path, length: usize) -> Result<Vec<u8>, Failure> {
     Ok(start)
 }
 
-fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
+pub fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
     String::from_utf8(read(path, bytes_max)?).map_err(|_| unreadable(path, &"not UTF-8"))
 }
 

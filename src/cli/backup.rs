@@ -1,7 +1,8 @@
 //! `backup`, `restore` and `log rotate-key`. A copy counts only once its log was verified; nothing is ever overwritten.
 
-use super::audit::{progress_bar, read_kept};
-use super::verify::verify_database;
+use super::audit::progress_bar;
+use super::stored::verify_database;
+use super::verify::read_kept;
 use super::{Failure, StoreArgs, run};
 use crate::config::Config;
 use crate::log::verify::Report;

@@ -78,7 +78,7 @@ fn init_node(args: &InitArgs, other: &Path) -> Result<(), Failure> {
 }
 
 /// Tokens name the URL: those of one node are good for the others if all have the same, wherever they listen.
-fn named_url(config: Config) -> Config {
+pub fn named_url(config: Config) -> Config {
     if config.store.is_empty() { config } else { Config { url: url_of(&config, config.listen), ..config } }
 }
 

@@ -6,7 +6,9 @@ mod archive;
 mod audit;
 mod backup;
 mod init;
+mod migrate;
 mod run;
+mod stored;
 mod verify;
 
 use crate::config::Config;
@@ -54,6 +56,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a data directory from a backup.
     Restore(backup::RestoreArgs),
+    /// Move an embedded registry with its whole log into a PostgreSQL database, and prove that it is the same there.
+    Migrate(migrate::MigrateArgs),
     /// Get an access token, for a script.
     Token(TokenArgs),
     /// Ask whether a server is ready; for a container's health check.
@@ -318,6 +322,7 @@ pub fn run() -> ExitCode {
         Command::Receipt(command) => audit::receipt(&command),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
+        Command::Migrate(args) => migrate::migrate(&args),
         Command::Token(args) => system.block_on(admin::token(&args)),
         Command::Health(args) => system.block_on(admin::health(&args)),
     };

@@ -1,279 +1,258 @@
-//! Verifying logs where they lie: in a database, its archives, an export, or in a database that several nodes share. What is
-//! verified is only ever read.
+//! `log verify`: each log in a database, an archive or an export is read from its beginning and verified under its own keys.
+//! What is called sound was read whole; a log of which no key was given is never passed over in silence.
 
-use super::Failure;
-use super::audit::{progress_bar, unreadable};
+use super::audit::{read_keys, read_start, read_text, unreadable};
 use super::run::now;
-use crate::log::note::VerifierKey;
-use crate::log::verify::{
-    Chain, Continued, Database, Export, Fault, Kept, Report, Seal, Start, Verifier, VerifyError, first_of_export,
-};
-use crate::server::{self, DATABASE_FILE, open_shared};
-use crate::store::archive::Archive;
+use super::stored::{failed, node, origin, verify_database, verify_export, verify_node};
+use super::{Failure, archive};
+use crate::config::{Config, FILE};
+use crate::log::note::{NOTE_BYTES_MAX, VerifierKey};
+use crate::log::receipt::{RECEIPT_BYTES_MAX, Receipt};
+use crate::log::verify::{Kept, Report, VerifyError};
+use crate::server::{DATABASE_FILE, open_shared, with_password};
 use crate::store::postgres::Address;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{self, Connection, Store};
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
+use crate::store::{self, Store, StoreError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Args;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-const READ_BYTES_AT_ONCE: usize = 1024 * 1024;
+const DATABASE_START: &[u8] = b"SQLite format 3\0";
+const EXPORT_START: &[u8] = b"{";
 
-pub fn origin(keys: &[VerifierKey]) -> &str {
-    keys.first().map(VerifierKey::name).unwrap_or_default()
-}
-
-fn node(keys: &[VerifierKey]) -> &str {
-    origin(keys).rsplit('/').next().unwrap_or_default()
-}
-
-fn verifier(start: Start, keys: &[VerifierKey], kept: Kept) -> Result<Verifier, Failure> {
-    Verifier::new(start, keys, kept).ok_or_else(|| {
-        Failure::Usage("keys of several logs were given, or something as a checkpoint that is none".to_owned())
-    })
-}
-
-/// The log in a database, or in an archive, together with the archives of what is no longer in it.
-pub fn verify_database(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
-    let of_store = |path: &Path, error| failed(path, VerifyError::of_store(error, 0));
-    let store = SqliteStore::open_copy(path).map_err(|error| of_store(path, error))?;
-    let mut connection = store.reader().map_err(|error| of_store(path, error))?;
-    let form = if store.is_archive().map_err(|error| of_store(path, error))? { Form::Archive } else { Form::Registry };
-    if form == Form::Archive && path.file_name().is_some_and(|name| name == DATABASE_FILE) {
-        // Only an archive needs no log that says what became of the entries before it, so a registry must not pass for one.
-        return Err(failed(path, Fault::Stored("a mark that it is an archive").at(0)));
-    }
-    verify_stored(connection.as_mut(), path, form, archives, keys, kept)
-}
-
-/// What a log is read from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Registry,
-    Archive,
-}
-
-/// The log that the keys are of. `path` is what it is called in errors.
-fn verify_stored(
-    connection: &mut dyn Connection,
-    path: &Path,
-    form: Form,
-    archives: &[PathBuf],
-    keys: &[VerifierKey],
-    kept: Kept,
-) -> Result<Report, Failure> {
-    let mut source = Database::open(connection, node(keys)).map_err(|error| failed(path, error))?;
-    let mut start = source.start().map_err(|error| failed(path, error))?;
-    if form == Form::Archive {
-        // The log says so after the archive's end.
-        start.seals.clear();
-    }
-    let length = source.length().map_err(|error| failed(path, error))?;
-    let bar = progress_bar(length, "{human_pos} of {human_len} entries");
-    let mut progress = |size| bar.set_position(size);
-    let report = if archives.is_empty() {
-        verifier(start, keys, kept)?.run(&mut source, &mut progress)
-    } else {
-        let named = source.archives().map_err(|error| failed(path, error))?;
-        let seals = match form {
-            Form::Archive => Vec::new(),
-            Form::Registry => named.iter().map(Seal::of).collect(),
-        };
-        let verifier = verifier(Start { seals, ..Start::default() }, keys, kept)?;
-        let mut connections = open_archives(archives, &named)?;
-        let mut parts = Vec::new();
-        for (path, connection) in &mut connections {
-            parts.push(Database::open(connection.as_mut(), node(keys)).map_err(|error| failed(path, error))?);
-        }
-        verifier.run(&mut Chain::new(parts, source), &mut progress)
-    };
-    bar.finish_and_clear();
-    report.map_err(|error| failed(path, error))
-}
-
-/// The logs of all nodes in a shared database, as they are at one moment. Each must have a key among the given ones, and
-/// nothing that is given may be of a log that is not there.
-pub fn verify_shared(
-    address: &Address,
-    archives: &[PathBuf],
-    keys: &[VerifierKey],
-    kept: Kept,
-) -> Result<Vec<(String, Report)>, Failure> {
-    let label = PathBuf::from(address.to_string());
-    let store = open_shared(address, now()).map_err(|error| Failure::Unreadable(error.to_string()))?;
-    let mut given = Some(AllGiven::of(archives, keys, kept)?);
-    let mut verified = None;
-    let read = store.read(&mut |connection| {
-        let Some(given) = given.take() else { return Ok(()) };
-        let (registry, nodes) = (store::registry::name(connection)?, store::log::nodes(connection)?);
-        let mut verify = |(origin, given): (String, Given)| {
-            let Given { archives, keys, kept } = given;
-            let report = verify_stored(connection, &label, Form::Registry, &archives, &keys, kept)?;
-            Ok((origin, report))
-        };
-        verified = Some(given.of_all(&registry, &nodes).and_then(|all| all.into_iter().map(&mut verify).collect()));
-        Ok(())
-    });
-    read.map_err(|error| failed(&label, VerifyError::of_store(error, 0)))?;
-    verified.unwrap_or_else(|| Err(unreadable(&label, &"nothing was read")))
-}
-
-/// The log of one node in a shared database. The keys tell which.
-pub fn verify_node(store: &dyn Store, address: &Address, keys: &[VerifierKey]) -> Result<Report, Failure> {
-    let label = PathBuf::from(address.to_string());
-    let mut verified = None;
-    let read = store.read(&mut |connection| {
-        verified = Some(verify_stored(connection, &label, Form::Registry, &[], keys, Kept::default()));
-        Ok(())
-    });
-    read.map_err(|error| failed(&label, VerifyError::of_store(error, 0)))?;
-    verified.unwrap_or_else(|| Err(unreadable(&label, &"nothing was read")))
+#[derive(Args)]
+pub struct LogVerifyArgs {
+    /// A copy of a data directory or of its database (with its -wal file, if it has one), an archive, or an export (NDJSON). A
+    /// data directory whose database is shared stands for the logs of all nodes in it.
+    #[arg(required_unless_present = "store")]
+    path: Option<PathBuf>,
+    /// The logs of all nodes in this PostgreSQL database.
+    #[arg(long, value_name = "URL", conflicts_with = "path")]
+    store: Option<String>,
+    /// A file with the database's password, mode 0600.
+    #[arg(long, value_name = "FILE", requires = "store")]
+    password_file: Option<PathBuf>,
+    /// An archive of older entries of the same log. With all of them the log is verified from its first entry on.
+    #[arg(long = "archive", value_name = "FILE")]
+    archives: Vec<PathBuf>,
+    /// A verifier key of a log, or a file with one a line: of each log that is in PATH.
+    #[arg(long = "key", value_name = "VKEY|FILE", required = true)]
+    keys: Vec<String>,
+    /// Verify the log of this node alone, though others are in PATH.
+    #[arg(long = "node", value_name = "NAME")]
+    nodes: Vec<String>,
+    /// A checkpoint that was kept elsewhere: the log must still meet it.
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+    /// A receipt: its entry must stand in the log.
+    #[arg(long = "receipt", value_name = "FILE")]
+    receipts: Vec<PathBuf>,
 }
 
 /// What was given of one log.
-#[derive(Default)]
 struct Given {
-    archives: Vec<PathBuf>,
     keys: Vec<VerifierKey>,
     kept: Kept,
+    archives: Vec<PathBuf>,
 }
 
-/// By the names of logs.
-#[derive(Default)]
-struct AllGiven(BTreeMap<String, Given>);
-
-impl AllGiven {
-    fn of(archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Self, Failure> {
-        let mut all = Self::default();
-        for key in keys {
-            all.log(key.name()).keys.push(key.clone());
-        }
-        for note in kept.checkpoints {
-            all.log(first_line(&note)).kept.checkpoints.push(note.clone());
-        }
-        for receipt in kept.receipts {
-            all.log(first_line(&receipt.checkpoint)).kept.receipts.push(receipt.clone());
-        }
-        for path in archives {
-            let origin = SqliteStore::open_copy(path).and_then(|archive| {
-                let mut connection = archive.reader()?;
-                let node = store::archive::node(connection.as_mut())?.unwrap_or_default();
-                Ok(format!("{}/{node}", store::registry::name(connection.as_mut())?))
-            });
-            let origin = origin.map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
-            all.log(&origin).archives.push(path.clone());
-        }
-        Ok(all)
-    }
-
-    fn log(&mut self, origin: &str) -> &mut Given {
-        self.0.entry(origin.to_owned()).or_default()
-    }
-
-    /// One for each log, in the order of the nodes.
-    fn of_all(mut self, registry: &str, nodes: &[String]) -> Result<Vec<(String, Given)>, Failure> {
-        let mut all = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let origin = format!("{registry}/{node}");
-            match self.0.remove(&origin) {
-                Some(given) if !given.keys.is_empty() => all.push((origin, given)),
-                Some(_) | None => return Err(Failure::Usage(format!("no key of the log {origin} was given"))),
-            }
-        }
-        match self.0.keys().next() {
-            None => Ok(all),
-            Some(origin) => Err(Failure::Tampered(format!("tampered with: there is no log {origin}"))),
-        }
-    }
+/// Where the logs lie.
+enum Source {
+    Database(PathBuf),
+    Export(PathBuf),
+    Shared(Address, Arc<dyn Store>),
 }
 
-type Opened = Vec<(PathBuf, Box<dyn Connection + Send>)>;
-
-/// The given archives in the order of the log. They must be all that the database names, each the very file that was sealed.
-fn open_archives(given: &[PathBuf], named: &[Archive]) -> Result<Opened, Failure> {
-    let (mut unknown, mut opened) = (Vec::new(), Vec::new());
-    for path in given {
-        unknown.push((path, server::digest(path).map_err(|error| Failure::Unreadable(error.to_string()))?));
+pub fn verify_log(args: &LogVerifyArgs) -> Result<(), Failure> {
+    let given = Given::sorted(args)?;
+    let nodes: Vec<String> = given.iter().map(|log| node(&log.keys).to_owned()).collect();
+    if let Some(unknown) = args.nodes.iter().find(|name| !nodes.contains(name)) {
+        return Err(Failure::Usage(format!("no key of the log of {unknown} was given")));
     }
-    for archive in named {
-        let Some(place) = unknown.iter().position(|(_, digest)| *digest == archive.digest) else {
-            if given.len() < named.len() {
-                let (first, last) = (archive.first_index, archive.end());
-                return Err(Failure::Usage(format!("the archive of entries {first} to before {last} was not given")));
+    let source = Source::of(args)?;
+    if args.nodes.is_empty() {
+        source.refuse_unnamed_logs(&nodes)?;
+    }
+    let is_alone = given.len() == 1;
+    let mut tampered = Vec::new();
+    for log in given {
+        let (origin, node) = (origin(&log.keys).to_owned(), node(&log.keys).to_owned());
+        if !args.nodes.is_empty() && !args.nodes.contains(&node) {
+            continue;
+        }
+        let others: Vec<String> = nodes.iter().filter(|other| **other != node).cloned().collect();
+        match source.verify(log, &others) {
+            Ok(report) => print(&origin, &report),
+            Err(Failure::Tampered(words)) if !is_alone => tampered.push(format!("{origin}: {words}")),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if !tampered.is_empty() {
+        return Err(Failure::Tampered(tampered.join("\n")));
+    }
+    if let Source::Database(path) = &source
+        && archive::is_archive(path)
+    {
+        println!("this is an archive: that the log goes on from it, or names it, was not looked at");
+    }
+    Ok(())
+}
+
+impl Source {
+    fn of(args: &LogVerifyArgs) -> Result<Self, Failure> {
+        if let Some(address) = shared(args)? {
+            let store = open_shared(&address, now()).map_err(|error| Failure::Unreadable(error.to_string()))?;
+            return Ok(Self::Shared(address, store));
+        }
+        let path = args.path.clone().unwrap_or_default();
+        let path = if path.is_dir() { path.join(DATABASE_FILE) } else { path };
+        let start = read_start(&path, DATABASE_START.len())?;
+        if start == DATABASE_START {
+            Ok(Self::Database(path))
+        } else if start.starts_with(EXPORT_START) {
+            Ok(Self::Export(path))
+        } else {
+            Err(unreadable(&path, &"neither a database nor an export"))
+        }
+    }
+
+    fn verify(&self, given: Given, others: &[String]) -> Result<Report, Failure> {
+        let Given { keys, kept, archives } = given;
+        match self {
+            Self::Database(path) => verify_database(path, &archives, &keys, kept),
+            Self::Export(path) => verify_export(path, &archives, &keys, kept, others),
+            Self::Shared(address, store) => verify_node(store.as_ref(), address, &archives, &keys, kept),
+        }
+    }
+
+    /// A log that nobody looks at must not hide behind one that is sound.
+    fn refuse_unnamed_logs(&self, nodes: &[String]) -> Result<(), Failure> {
+        let (label, logs) = match self {
+            Self::Export(_) => return Ok(()),
+            Self::Database(path) => (path.clone(), logs_in(path)),
+            Self::Shared(address, store) => {
+                (PathBuf::from(address.to_string()), store.find(|connection| store::log::all(connection)).map(names))
             }
-            return Err(Failure::Tampered(format!("tampered with: entry {}: {}", archive.first_index, Fault::Archive)));
         };
-        let (path, _) = unknown.swap_remove(place);
-        let store = SqliteStore::open_copy(path).and_then(|store| store.reader());
-        opened.push((
-            path.clone(),
-            store.map_err(|error| failed(path, VerifyError::of_store(error, archive.first_index)))?,
-        ));
-    }
-    match unknown.first() {
-        None => Ok(opened),
-        Some((path, _)) => Err(Failure::Usage(format!("{}: no archive that the log names", path.display()))),
-    }
-}
-
-/// An export, which begins with the first entry of the log or where the last of the archives ends.
-pub fn verify_export(path: &Path, archives: &[PathBuf], keys: &[VerifierKey], kept: Kept) -> Result<Report, Failure> {
-    let open = || File::open(path).map_err(|error| unreadable(path, &error));
-    let first = first_of_export(BufReader::new(open()?)).map_err(|error| failed(path, error))?;
-    let mut connections = Vec::new();
-    for path in archives {
-        let store = SqliteStore::open_copy(path).and_then(|store| Ok((store.is_archive()?, store.reader()?)));
-        let (is_archive, connection) = store.map_err(|error| failed(path, VerifyError::of_store(error, 0)))?;
-        if !is_archive {
-            return Err(Failure::Usage(format!("{}: no archive", path.display())));
+        let logs = logs.map_err(|error| failed(&label, VerifyError::of_store(error, 0)))?;
+        // Without any of them it is for the verification to say what is missing.
+        let is_known = logs.iter().any(|name| nodes.contains(name));
+        match logs.iter().find(|name| is_known && !nodes.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Failure::Usage(format!(
+                "{}: it also holds the log of {name}, of which no key was given; --node names those to verify",
+                label.display()
+            ))),
         }
-        connections.push((path, connection));
     }
-    let mut parts = Vec::new();
-    for (path, connection) in &mut connections {
-        let part = Database::open(connection.as_mut(), node(keys));
-        let part = part.and_then(|mut part| Ok((part.first_index()?, part.length()?, part)));
-        parts.push(part.map_err(|error| failed(path, error))?);
+}
+
+fn logs_in(path: &Path) -> Result<Vec<String>, StoreError> {
+    let mut connection = SqliteStore::open_copy(path)?.reader()?;
+    store::log::all(connection.as_mut()).map(names)
+}
+
+fn names(logs: Vec<(String, store::log::LogNumber)>) -> Vec<String> {
+    logs.into_iter().map(|(name, _)| name).collect()
+}
+
+/// The shared database that the arguments name, themselves or by a data directory.
+fn shared(args: &LogVerifyArgs) -> Result<Option<Address>, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| Failure::Unreadable(error.to_string());
+    if let Some(url) = &args.store {
+        let address = Address::parse(url).map_err(|error| Failure::Usage(error.to_string()))?;
+        return with_password(address, args.password_file.as_deref()).map(Some).map_err(|error| unreadable(&error));
     }
-    parts.sort_by_key(|(first, _, _)| *first);
-    let mut next = parts.first().map_or(0, |(first, _, _)| *first);
-    for (first, end, _) in &parts {
-        if *first != next {
-            return Err(Failure::Usage(format!(
-                "the archives do not follow each other: one of entry {next} is needed"
-            )));
+    match &args.path {
+        Some(data) if data.join(FILE).exists() && !data.join(DATABASE_FILE).exists() => {
+            let config = Config::read(data).map_err(|error| unreadable(&error))?;
+            let Some(address) = config.address().map_err(|error| unreadable(&error))? else { return Ok(None) };
+            let password = config.store_password_file.map(|file| data.join(file));
+            with_password(address, password.as_deref()).map(Some).map_err(|error| unreadable(&error))
         }
-        next = *end;
-    }
-    if first > next {
-        let words = "give the archives of the entries before with --archive";
-        return Err(unreadable(path, &format!("it begins with entry {first}, not with {next}; {words}")));
-    }
-    if first < next {
-        return Err(Failure::Usage(format!("{} begins with entry {first}, before the archives end", path.display())));
-    }
-    let start = parts.first_mut().map_or(Ok(Start::default()), |(_, _, part)| part.start());
-    // What comes before the first archive was sealed too, but the log need not say so before the export's end.
-    let start = Start { seals: Vec::new(), ..start.map_err(|error| failed(path, error))? };
-    let file = open()?;
-    let length = file.metadata().map_err(|error| unreadable(path, &error))?.len();
-    let bar = progress_bar(length, "{bytes} of {total_bytes}");
-    let export = Export::new(BufReader::with_capacity(READ_BYTES_AT_ONCE, bar.wrap_read(file)), node(keys));
-    let parts: Vec<_> = parts.into_iter().map(|(_, _, part)| part).collect();
-    let verified = verifier(start, keys, kept)?.run(&mut Continued::new(parts, export), &mut |_| {});
-    bar.finish_and_clear();
-    verified.map_err(|error| failed(path, error))
-}
-
-fn failed(path: &Path, error: VerifyError) -> Failure {
-    match error {
-        VerifyError::Tampered(finding) => Failure::Tampered(format!("tampered with: {finding}")),
-        VerifyError::Unreadable(why) => unreadable(path, &why),
+        Some(_) | None => Ok(None),
     }
 }
 
-/// Of a signed note, the name of its log.
-fn first_line(note: &str) -> &str {
-    note.lines().next().unwrap_or_default()
+impl Given {
+    /// Keys, checkpoints, receipts and archives, each with those of the same log, in the order of the keys.
+    fn sorted(args: &LogVerifyArgs) -> Result<Vec<Self>, Failure> {
+        let mut logs: Vec<Self> = Vec::new();
+        for key in read_keys(&args.keys)? {
+            match logs.iter_mut().find(|log| origin(&log.keys) == key.name()) {
+                Some(log) => log.keys.push(key),
+                None => logs.push(Self { keys: vec![key], kept: Kept::default(), archives: Vec::new() }),
+            }
+        }
+        let registry = |log: &Self| origin(&log.keys).rsplit_once('/').map(|(registry, _)| registry.to_owned());
+        if logs.iter().any(|log| registry(log) != logs.first().and_then(registry)) {
+            return Err(Failure::Usage("keys of logs of several registries were given".to_owned()));
+        }
+        for note in read_kept(&args.checkpoints)?.checkpoints {
+            Self::of_note(&mut logs, &note)?.kept.checkpoints.push(note);
+        }
+        for path in &args.receipts {
+            let receipt = Receipt::parse(&read_text(path, RECEIPT_BYTES_MAX)?);
+            let receipt = receipt.map_err(|fault| unreadable(path, &fault))?;
+            Self::of_note(&mut logs, &receipt.checkpoint)?.kept.receipts.push(receipt);
+        }
+        for path in &args.archives {
+            Self::of_archive(&mut logs, path)?.archives.push(path.clone());
+        }
+        Ok(logs)
+    }
+
+    /// The log that a signed note names. Where there is one log alone, it is that one which must tell.
+    fn of_note<'a>(logs: &'a mut [Self], note: &str) -> Result<&'a mut Self, Failure> {
+        let named = note.lines().next().unwrap_or_default();
+        let is_alone = logs.len() == 1;
+        let log = logs.iter_mut().find(|log| is_alone || origin(&log.keys) == named);
+        log.ok_or_else(|| {
+            Failure::Usage(
+                "a checkpoint or receipt of a log of which no key was given, or something that is none".to_owned(),
+            )
+        })
+    }
+
+    fn of_archive<'a>(logs: &'a mut [Self], path: &Path) -> Result<&'a mut Self, Failure> {
+        let is_alone = logs.len() == 1;
+        let of_store = |error| failed(path, VerifyError::of_store(error, 0));
+        let named = if is_alone {
+            None
+        } else {
+            let store = SqliteStore::open_copy(path).map_err(of_store)?;
+            let mut connection = store.reader().map_err(of_store)?;
+            store::archive::node(connection.as_mut()).map_err(of_store)?
+        };
+        let log = logs.iter_mut().find(|log| is_alone || named.as_deref() == Some(node(&log.keys)));
+        log.ok_or_else(|| Failure::Usage(format!("{}: of a log of which no key was given", path.display())))
+    }
+}
+
+pub fn read_kept(checkpoints: &[PathBuf]) -> Result<Kept, Failure> {
+    let mut kept = Kept::default();
+    for path in checkpoints {
+        kept.checkpoints.push(read_text(path, NOTE_BYTES_MAX)?);
+    }
+    Ok(kept)
+}
+
+fn print(origin: &str, report: &Report) {
+    println!("sound: {origin}");
+    println!("entries: {} to before {}", report.start, report.size);
+    if report.start > 0 {
+        println!("entries before {} are in archives, which were not looked at", report.start);
+    }
+    if let (Some(earliest), Some(latest)) = (report.earliest, report.latest) {
+        println!("made: {earliest} to {latest}");
+    }
+    println!("root: {}", BASE64.encode(report.root));
+    println!("checkpoints: {} of the log, {} given", report.checkpoints, report.kept);
+    println!("receipts: {}", report.receipts);
+    for key in &report.keys {
+        println!("key: {key}");
+    }
+    println!("not yet covered by a checkpoint: {} entries", report.size.saturating_sub(report.covered));
 }

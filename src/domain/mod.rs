@@ -32,7 +32,7 @@ pub use flag::{Actor, Flag, FlagState, LegalBasis, MoveError, Proposal, Proposal
 pub use ids::{CheckId, FlagId, RequestId, TokenId};
 pub use kept::KeptAnswer;
 pub use listed::ListedFlag;
-pub use position::LogPosition;
+pub use position::{LogPosition, LogPositions};
 pub use subject::{Fault, Subject, SubjectError, SubjectKind};
 pub use subject_hash::{SubjectHash, SubjectHasher};
 pub use subject_input::SubjectInput;

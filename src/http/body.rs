@@ -1,20 +1,22 @@
 //! Reading what clients send: bodies with a size, a time and a media type, JSON that names its faults, and query
 //! parameters of which none is unknown.
 
+use super::edge::arrival;
 use super::problem::{Problem, Slug};
+use crate::clock::Stopwatch;
 use crate::domain::Violation;
 use crate::domain::strict::Object;
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 use std::future::{Future, Ready, poll_fn, ready};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A body must be there after this long.
+/// A body must be there so long after its request. The edge sees to it that a reader looks again then.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 pub const CHECK_BYTES_MAX: usize = 16 * 1024;
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -26,8 +28,9 @@ pub struct Unread {
     payload: Payload,
     /// From the head; a body longer than its limit is refused unread.
     length: Option<u64>,
-    media_type: String,
+    content_type: Option<HeaderValue>,
     is_encoded: bool,
+    since: Stopwatch,
 }
 
 impl FromRequest for Unread {
@@ -37,11 +40,12 @@ impl FromRequest for Unread {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let headers = request.headers();
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        ready(Ok(Self {
+        ready(arrival(request).map(|arrival| Self {
             payload: payload.take(),
             length: length.and_then(|length| length.parse().ok()),
-            media_type: request.content_type().to_owned(),
+            content_type: headers.get(header::CONTENT_TYPE).cloned(),
             is_encoded: headers.contains_key(header::CONTENT_ENCODING),
+            since: arrival.watch,
         }))
     }
 }
@@ -65,12 +69,19 @@ impl Unread {
             return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
         }
         let mistyped = || Problem::new(Slug::UnsupportedMediaType, format!("Send it as {media_type}."));
-        if !self.media_type.is_empty() && !self.media_type.eq_ignore_ascii_case(media_type) {
+        let given = media_type_of(self.content_type.as_ref());
+        if !given.is_empty() && !given.eq_ignore_ascii_case(media_type.as_bytes()) {
             return Err(mistyped());
         }
-        let bytes = read(self.payload, bytes_max).await?;
-        if self.media_type.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
+        let bytes = read(self.payload, bytes_max, self.since).await?;
+        if given.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
     }
+}
+
+/// Without its parameters; empty if there is none.
+fn media_type_of(content_type: Option<&HeaderValue>) -> &[u8] {
+    let mut parts = content_type.map(HeaderValue::as_bytes).unwrap_or_default().split(|byte| *byte == b';');
+    parts.next().unwrap_or_default().trim_ascii()
 }
 
 /// The body of an act that needs none: absent, or `{}`.
@@ -84,9 +95,10 @@ pub struct Json(pub Bytes);
 impl Json {
     /// Reads the body as `T`, which must refuse unknown fields; every fault names where it is.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
-        match serde_json::from_slice::<Object<T>>(&self.0) {
-            Ok(Object(value)) => Ok(value),
-            Err(_) => Err(explain::<Object<T>>(&self.0)),
+        // That it is UTF-8 is quicker to see for the whole than for string after string.
+        match std::str::from_utf8(&self.0).map(serde_json::from_str::<Object<T>>) {
+            Ok(Ok(Object(value))) => Ok(value),
+            Ok(Err(_)) | Err(_) => Err(explain::<Object<T>>(&self.0)),
         }
     }
 
@@ -100,17 +112,15 @@ fn too_large(bytes_max: usize) -> Problem {
     Problem::new(Slug::PayloadTooLarge, format!("At most {bytes_max} bytes are taken here."))
 }
 
-async fn read(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
-    let reading = collect(payload, bytes_max);
-    let mut reading = pin!(reading);
-    // A small body has come with its head, and needs no timer.
-    if let Poll::Ready(read) = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
-        return read;
-    }
-    match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-        Ok(read) => read,
-        Err(_) => Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")),
-    }
+async fn read(payload: Payload, bytes_max: usize, since: Stopwatch) -> Result<Bytes, Problem> {
+    let mut reading = pin!(collect(payload, bytes_max));
+    poll_fn(|context| match reading.as_mut().poll(context) {
+        Poll::Pending if since.elapsed() >= BODY_TIME_MAX => {
+            Poll::Ready(Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")))
+        }
+        polled @ (Poll::Ready(_) | Poll::Pending) => polled,
+    })
+    .await
 }
 
 async fn collect(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {

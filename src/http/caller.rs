@@ -68,7 +68,7 @@ impl<N: Need> Caller<N> {
     }
 
     fn identify(request: &HttpRequest) -> Result<Self, Problem> {
-        let Arrival { request_id, at } = arrival(request)?;
+        let Arrival { request_id, at, .. } = arrival(request)?;
         let registry = registry_of(request)?;
         let verified = verified(request, registry, at)?;
         let call = Call { request_id, at, actor: verified.actor.clone() };
@@ -153,7 +153,7 @@ impl FromRequest for &'static Registry {
 /// Tokens that this worker has verified. An entry is good until the token expires or its client changes, whichever is
 /// first. Only good tokens get in, so the quick hash has no enemy.
 #[derive(Default)]
-pub struct VerifiedTokens(RefCell<HashMap<Box<str>, Rc<Verified>, foldhash::quality::RandomState>>);
+pub struct VerifiedTokens(RefCell<HashMap<Box<[u8]>, Rc<Verified>, foldhash::quality::RandomState>>);
 
 struct Verified {
     state: Arc<ClientState>,
@@ -168,12 +168,12 @@ const NO_TOKEN: &str = "Bearer realm=\"canhbao\"";
 const BAD_TOKEN: &str = "Bearer realm=\"canhbao\", error=\"invalid_token\"";
 
 impl VerifiedTokens {
-    fn find(&self, token: &str, now: Timestamp) -> Option<Rc<Verified>> {
+    fn find(&self, token: &[u8], now: Timestamp) -> Option<Rc<Verified>> {
         let verified = self.0.borrow().get(token).map(Rc::clone)?;
         (!verified.state.is_superseded() && now.as_s() < verified.expires_at_s).then_some(verified)
     }
 
-    fn keep(&self, token: &str, verified: &Rc<Verified>, now: Timestamp) {
+    fn keep(&self, token: &[u8], verified: &Rc<Verified>, now: Timestamp) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= VERIFIED_MAX {
             kept.retain(|_, old| !old.state.is_superseded() && now.as_s() < old.expires_at_s);
@@ -185,33 +185,37 @@ impl VerifiedTokens {
 }
 
 fn verified(request: &HttpRequest, registry: &Registry, now: Timestamp) -> Result<Rc<Verified>, Problem> {
-    let text = bearer_token(request)?;
+    let bytes = bearer_token(request)?;
     let tokens = request.app_data::<VerifiedTokens>();
-    if let Some(verified) = tokens.and_then(|tokens| tokens.find(text, now)) {
+    if let Some(verified) = tokens.and_then(|tokens| tokens.find(bytes, now)) {
         return Ok(verified);
     }
     let refused = || Problem::unauthenticated("The access token is not valid.", BAD_TOKEN);
+    let text = std::str::from_utf8(bytes).map_err(|_| refused())?;
     let token = registry.authority().verify(text, now).map_err(|_| refused())?;
     let state = registry.client(&token.client).filter(|state| state.admits(&token.id)).ok_or_else(refused)?;
     let scopes = token.scopes.intersection(state.scopes());
     let actor = Actor { party: state.client.party.copied(), client: state.client.id.copied() };
     let verified = Rc::new(Verified { state, actor, scopes, expires_at_s: token.expires_at_s });
     if let Some(tokens) = tokens {
-        tokens.keep(text, &verified, now);
+        tokens.keep(bytes, &verified, now);
     }
     Ok(verified)
 }
 
-fn bearer_token(request: &HttpRequest) -> Result<&str, Problem> {
+/// The token as it came: that its bytes are text is looked at once, when it is verified.
+fn bearer_token(request: &HttpRequest) -> Result<&[u8], Problem> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     let value = match (headers.next(), headers.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
+        (Some(value), None) => value.as_bytes(),
+        _ => &[],
     };
-    let (scheme, token) = value
-        .and_then(|value| value.split_once(' '))
+    let mut parts = value.splitn(2, |byte| *byte == b' ');
+    let (scheme, token) = parts
+        .next()
+        .zip(parts.next())
         .ok_or_else(|| Problem::unauthenticated("Send one Authorization: Bearer header.", NO_TOKEN))?;
-    if scheme.eq_ignore_ascii_case("bearer") {
+    if scheme.eq_ignore_ascii_case(b"bearer") {
         Ok(token)
     } else {
         Err(Problem::unauthenticated("The scheme must be Bearer.", NO_TOKEN))

@@ -109,7 +109,7 @@ async fn answer_each(
             Ok(checked) => {
                 measures::checked(&caller.call.actor.party, checked.verdict);
                 let answer = raw(checked.answered.body)?;
-                serde_json::to_string(&BatchAnswer { answer, log_entry: checked.answered.position.to_string() })
+                serde_json::to_string(&BatchAnswer { answer, log_entry: checked.answered.position.text() })
             }
             Err(problem) => {
                 let problem = problem.to_json(Some(caller.call.request_id));

@@ -8,20 +8,24 @@ mod error;
 mod flags;
 mod follower;
 mod idempotency;
+mod log_stream;
+mod nodes;
 mod parties;
 mod proofs;
 mod publisher;
 mod refusals;
+mod reports;
 mod seeds;
 mod streams;
 mod tokens;
 
-pub use audit::{LogForm, LogPage, LogStream};
+pub use audit::LogPage;
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
 pub use flags::FlagFilter;
 pub use idempotency::IdempotencyKey;
+pub use log_stream::{LogForm, LogStream};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
 pub use seeds::Seed;
@@ -73,6 +77,7 @@ pub struct Registry {
     log: Log,
     search: SearchIndex,
     streams: streams::Streams,
+    others: nodes::OtherLogs,
     index: Arc<Index>,
     access: Arc<Access>,
     authority: Authority,
@@ -114,6 +119,7 @@ impl Registry {
             log,
             search,
             streams: streams::Streams::default(),
+            others: nodes::OtherLogs::default(),
             index,
             access,
             authority,

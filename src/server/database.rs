@@ -65,7 +65,7 @@ pub fn open_shared(address: &Address, now: Timestamp) -> Result<Arc<dyn Store>, 
 }
 
 /// The first question to a database, so that one that cannot be asked is told apart from what it answers.
-fn is_empty(address: &Address) -> Result<bool, HomeError> {
+pub fn is_empty(address: &Address) -> Result<bool, HomeError> {
     PostgresStore::is_empty(address)
         .map_err(|error| HomeError::NotReached { address: address.to_string(), reason: error.to_string() })
 }

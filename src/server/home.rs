@@ -4,6 +4,7 @@ use super::database::Database;
 use super::files::{copy_private, parent};
 use super::key_list;
 use super::log_key::LogKey;
+use super::moving::moved_to;
 use crate::auth::Authority;
 use crate::auth::key_file::{KeyError, create_private, read_private};
 use crate::auth::keys::{KeyRing, PREVIOUS_SIGNING_KEY_FILE, SIGNING_KEY_FILE, SigningKey};
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 pub(super) const UNFINISHED_FILE: &str = "unfinished";
-const TLS_DIRECTORY: &str = "tls";
+pub(super) const TLS_DIRECTORY: &str = "tls";
 pub(super) const KEYS_DIRECTORY: &str = "keys";
 pub const LOG_KEY_FILE: &str = "log-signing.pem";
 pub const PREVIOUS_LOG_KEY_FILE: &str = "log-signing.previous.pem";
@@ -42,6 +43,8 @@ pub enum HomeError {
     Taken(PathBuf),
     #[error("{} has no registry: make one with `canhbao init {}`", .0.display(), .0.display())]
     Missing(PathBuf),
+    #[error("{}: this registry was moved to {to}", path.display())]
+    Moved { path: PathBuf, to: String },
     #[error("{} is not empty, and nothing is ever overwritten", .0.display())]
     NotEmpty(PathBuf),
     #[error("{0}")]
@@ -134,7 +137,7 @@ impl Home {
     }
 
     /// An empty directory under its mark.
-    fn begin(path: &Path) -> Result<Self, HomeError> {
+    pub(super) fn begin(path: &Path) -> Result<Self, HomeError> {
         let keys = path.join(KEYS_DIRECTORY);
         make_private_directory(path)?;
         let home = Self::locked(path)?;
@@ -151,7 +154,7 @@ impl Home {
     }
 
     /// Copies the database's password to where the configuration says that it is, unless that is outside of the directory.
-    fn take_password(&self, config: &Config, given: Option<&Path>) -> Result<(), HomeError> {
+    pub(super) fn take_password(&self, config: &Config, given: Option<&Path>) -> Result<(), HomeError> {
         match (&config.store_password_file, given) {
             (Some(file), Some(given)) if file.is_relative() => {
                 let copy = self.path.join(file);
@@ -192,7 +195,11 @@ impl Home {
         if !Self::exists(path) {
             return Err(HomeError::Missing(path.to_owned()));
         }
-        Self::locked(path)
+        let home = Self::locked(path)?;
+        match moved_to(path)? {
+            None => Ok(home),
+            Some(to) => Err(HomeError::Moved { path: path.to_owned(), to }),
+        }
     }
 
     fn locked(path: &Path) -> Result<Self, HomeError> {

@@ -154,6 +154,11 @@ pub struct Copy {
 }
 
 impl Copy {
+    /// Of nothing yet.
+    pub(super) fn of(to: &Path) -> Self {
+        Self { path: to.to_owned(), elsewhere: Vec::new() }
+    }
+
     /// Copies the database, as it is at one moment, with the keys, the configuration and what this names. A server may go on
     /// writing to `from`. Nothing in `to` is ever overwritten.
     pub fn make(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, HomeError> {
@@ -171,7 +176,7 @@ impl Copy {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(to, mode).map_err(|error| failed(to, &error))?;
         create_private(&to.join(UNFINISHED_FILE), "This copy is only half made.\n")?;
-        let mut copy = Self { path: to.to_owned(), elsewhere: Vec::new() };
+        let mut copy = Self::of(to);
         let keys = from.join(KEYS_DIRECTORY);
         for found in fs::read_dir(&keys).map_err(|error| failed(&keys, &error))? {
             let name = found.map_err(|error| failed(&keys, &error))?.file_name();
@@ -194,7 +199,7 @@ impl Copy {
     }
 
     /// Copies a file to the same place below the copy. What lies elsewhere, or is not there, is only noted.
-    fn take(&mut self, from: &Path, file: &Path) -> Result<(), HomeError> {
+    pub(super) fn take(&mut self, from: &Path, file: &Path) -> Result<(), HomeError> {
         let is_below = file.components().all(|part| matches!(part, Component::Normal(_)));
         let (source, target) = (from.join(file), self.path.join(file));
         if !is_below || !source.is_file() {

@@ -7,14 +7,16 @@ mod home;
 mod keeping;
 mod key_list;
 mod log_key;
+mod moving;
 mod observe;
 mod tls;
 
-pub use database::{Database, open_shared, with_password};
+pub use database::{Database, is_empty, open_shared, with_password};
 pub use files::{digest, parent, rename, sync};
-pub use home::{DATABASE_FILE, Home, HomeError, PASSWORD_FILE};
+pub use home::{DATABASE_FILE, Home, HomeError, LOG_KEY_FILE, PASSWORD_FILE};
 pub use keeping::{Copy, OpenLog, log_keys, log_keys_of};
 pub use log_key::LogKey;
+pub use moving::moved_to;
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};
 

@@ -45,18 +45,37 @@ pub fn all(connection: &mut dyn Connection, log: LogNumber) -> Result<Vec<Archiv
          WHERE place >= $1 AND place <= $2 ORDER BY place",
         &[log.place(0)?, log.last_place()?],
         &mut |row| {
-            found.push(Archive {
-                first_index: log.index(row.count(0)?)?,
-                size: row.count(1)?,
-                at_max: Timestamp::from_ms(row.count(2)?),
-                sealed_at: Timestamp::from_ms(row.count(3)?),
-                file_name: row.text(4)?.to_owned(),
-                digest: row.blob(5)?.try_into().map_err(|_| StoreError::Corrupt("an archive without a digest"))?,
-            });
+            found.push(archive(log, row)?);
             Ok(())
         },
     )?;
     Ok(found)
+}
+
+/// The last archive of a log.
+pub fn last(connection: &mut dyn Connection, log: LogNumber) -> Result<Option<Archive>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT place, size, at_max, sealed_at, file_name, digest FROM log_archive \
+         WHERE place >= $1 AND place <= $2 ORDER BY place DESC LIMIT 1",
+        &[log.place(0)?, log.last_place()?],
+        &mut |row| {
+            found = Some(archive(log, row)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+fn archive(log: LogNumber, row: &dyn Row) -> Result<Archive, StoreError> {
+    Ok(Archive {
+        first_index: log.index(row.count(0)?)?,
+        size: row.count(1)?,
+        at_max: Timestamp::from_ms(row.count(2)?),
+        sealed_at: Timestamp::from_ms(row.count(3)?),
+        file_name: row.text(4)?.to_owned(),
+        digest: row.blob(5)?.try_into().map_err(|_| StoreError::Corrupt("an archive without a digest"))?,
+    })
 }
 
 pub fn insert(connection: &mut dyn Connection, log: LogNumber, archive: &Archive) -> Result<(), StoreError> {

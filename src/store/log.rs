@@ -20,7 +20,7 @@ pub struct LogBatch {
 }
 
 /// One log in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogNumber(u64);
 
 impl LogNumber {
@@ -54,11 +54,11 @@ pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNum
     Ok(found)
 }
 
-/// The nodes that have a log, in the order in which they came.
-pub fn nodes(connection: &mut dyn Connection) -> Result<Vec<String>, StoreError> {
+/// All logs of the database with the names of their nodes, in the order of their numbers.
+pub fn all(connection: &mut dyn Connection) -> Result<Vec<(String, LogNumber)>, StoreError> {
     let mut found = Vec::new();
-    connection.query("SELECT node FROM log ORDER BY number", &[], &mut |row| {
-        found.push(row.text(0)?.to_owned());
+    connection.query("SELECT node, number FROM log ORDER BY number", &[], &mut |row| {
+        found.push((row.text(0)?.to_owned(), LogNumber(row.count(1)?)));
         Ok(())
     })?;
     Ok(found)

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod flags;
 pub mod lease;
 pub mod log;
+pub mod moving;
 pub mod postgres;
 pub mod registry;
 pub mod search;

@@ -15,6 +15,7 @@ mod log;
 mod log_stream;
 mod proofs;
 mod proofs_kept;
+mod several;
 mod tokens;
 
 use serde_json::{Value, json};

@@ -309,7 +309,9 @@ fn many_rows_are_copied_in_and_streamed_out_in_little_memory() {
     const ROWS: u64 = 3_000;
     let (_, store) = registry();
     let mut bulk = store.bulk().unwrap();
+    bulk.begin().unwrap();
     bulk.make_parts(at(0), at(200 * 86_400_000)).unwrap();
+    bulk.commit().unwrap();
     let log = log::find_or_create(&mut bulk, "a").unwrap();
     let entries = vec![7; 100_000];
     let fill = |bulk: &mut canhbao::store::postgres::BulkRows<'_>| {

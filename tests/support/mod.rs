@@ -197,6 +197,17 @@ impl Server {
         Ok(())
     }
 
+    /// Goes on with the same directory as this node, whose log is made if there is none.
+    pub async fn start_as(&mut self, node: &str) {
+        let path = self.data().join("canhbao.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let before = text.lines().find(|line| line.starts_with("node = ")).unwrap();
+        std::fs::write(&path, text.replacen(before, &format!("node = \"{node}\""), 1)).unwrap();
+        node.clone_into(&mut self.node);
+        let command = self.serve();
+        self.start_by(command).await.unwrap();
+    }
+
     /// Waits for the end that something has brought about.
     pub async fn ended(&mut self) -> (std::process::ExitStatus, String) {
         self.http = reqwest::Client::new();

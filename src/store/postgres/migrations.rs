@@ -26,7 +26,34 @@ pub(super) fn is_empty(connection: &mut PostgresConnection) -> Result<bool, Stor
     Ok(tables == 0)
 }
 
+/// Makes a database that `fill` fills, all in one transaction: nobody ever sees less than all of it. The parts for the
+/// months of `times` are made before.
+pub(super) fn fill(
+    connection: &mut PostgresConnection,
+    times: Option<(Timestamp, Timestamp)>,
+    now: Timestamp,
+    fill: &mut dyn FnMut(&mut PostgresConnection) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    begin_empty(connection, now)?;
+    if let Some((first, last)) = times {
+        connection.make_parts(first, last)?;
+    }
+    fill(connection)?;
+    connection.commit()
+}
+
 pub(super) fn create(connection: &mut PostgresConnection, registry: &str, now: Timestamp) -> Result<(), StoreError> {
+    begin_empty(connection, now)?;
+    connection.execute(
+        "INSERT INTO registry (id, name, created_at) VALUES (1, $1, $2)",
+        &[Value::Text(registry), Value::count(now.as_ms())?],
+    )?;
+    connection.execute("INSERT INTO change_head (id, number) VALUES (1, 0)", &[])?;
+    connection.commit()
+}
+
+/// A transaction in which there are all tables, and no rows.
+fn begin_empty(connection: &mut PostgresConnection, now: Timestamp) -> Result<(), StoreError> {
     connection.begin()?;
     lock(connection)?;
     if !is_empty(connection)? {
@@ -36,12 +63,7 @@ pub(super) fn create(connection: &mut PostgresConnection, registry: &str, now: T
     for number in 1..=newest()? {
         record(connection, number, now)?;
     }
-    connection.execute(
-        "INSERT INTO registry (id, name, created_at) VALUES (1, $1, $2)",
-        &[Value::Text(registry), Value::count(now.as_ms())?],
-    )?;
-    connection.execute("INSERT INTO change_head (id, number) VALUES (1, 0)", &[])?;
-    connection.commit()
+    Ok(())
 }
 
 /// Runs what is missing, all of it or nothing, while the other nodes that start wait.

@@ -43,6 +43,19 @@ impl PostgresStore {
         migrations::create(&mut connection, registry, now)
     }
 
+    /// Makes a database that holds what `work` writes into it, the row that names the registry too; nobody sees it before all
+    /// of it is there. `times` are those of the log's first and last batches.
+    pub fn fill(
+        address: &Address,
+        times: Option<(Timestamp, Timestamp)>,
+        now: Timestamp,
+        work: &mut dyn FnMut(&mut PostgresConnection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut connection = connect(&Arc::new(Route::to(address)?), Purpose::Set)?;
+        check_server(&mut connection)?;
+        migrations::fill(&mut connection, times, now, work)
+    }
+
     /// Opens an existing registry and brings its schema up to date.
     pub fn open(address: &Address, now: Timestamp) -> Result<Self, StoreError> {
         let route = Arc::new(Route::to(address)?);

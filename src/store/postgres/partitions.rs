@@ -50,7 +50,8 @@ pub(super) fn keep_up(connection: &mut PostgresConnection, now: Timestamp) -> Re
 }
 
 impl PostgresConnection {
-    /// Makes the parts of the log's table for the months from one moment to another: for a log that comes from elsewhere.
+    /// Makes the parts of the log's table for the months from one moment to another, in the open transaction: for a log that
+    /// comes from elsewhere.
     pub fn make_parts(&mut self, from: Timestamp, to: Timestamp) -> Result<(), StoreError> {
         let mut months = Vec::new();
         let mut month = Month::of(from)?;
@@ -60,7 +61,7 @@ impl PostgresConnection {
             months.push(month);
             month = next;
         }
-        make(self, &months)
+        make_in_transaction(self, &months)
     }
 }
 
@@ -70,6 +71,11 @@ fn make(connection: &mut PostgresConnection, months: &[Month]) -> Result<(), Sto
         return Ok(());
     }
     connection.begin()?;
+    make_in_transaction(connection, months)?;
+    connection.commit()
+}
+
+fn make_in_transaction(connection: &mut PostgresConnection, months: &[Month]) -> Result<(), StoreError> {
     connection.execute("SELECT pg_advisory_xact_lock($1)", &[Value::Int(PARTS_LOCK)])?;
     // Another node may have made them while this one waited.
     let parts = self::parts(connection)?;
@@ -80,7 +86,7 @@ fn make(connection: &mut PostgresConnection, months: &[Month]) -> Result<(), Sto
         }
         connection.run(&part(&month.table(), start, end))?;
     }
-    connection.commit()
+    Ok(())
 }
 
 /// It is attached, not made as a part, since that would stop all who read and write the table.
