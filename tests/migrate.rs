@@ -1,11 +1,8 @@
 //! Moving an embedded registry into PostgreSQL: what arrives is what was there, however often it was interrupted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/postgres.rs"]
-mod postgres;
 mod support;
 
-use postgres::{Postgres, query};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use support::chance::Random;
 use support::install_crypto;
+use support::postgres::{Postgres, query};
 use support::process::{BINARY, Process};
 
 const LISTEN: [&str; 4] = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];

@@ -61,7 +61,11 @@ impl From<EntryTooLarge> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::Internal(error.to_string())
+        match error {
+            // On a new connection, or after the other transaction, the same request may well be answered.
+            StoreError::Lost(_) | StoreError::Undone(_) => Self::from(AppendError::Gone),
+            StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Engine(_) => Self::Internal(error.to_string()),
+        }
     }
 }
 
