@@ -110,7 +110,8 @@ impl Source for Database<'_> {
     }
 
     fn tile_count(&mut self) -> Result<Option<u64>, VerifyError> {
-        let count = store::tree::tile_count(self.connection, self.log);
+        let begin = self.archives()?.last().map_or(0, |archive| tiles_begin(archive.end()));
+        let count = store::tree::tile_count(self.connection, self.log, begin);
         count.map(Some).map_err(|error| self.failed(error))
     }
 }
