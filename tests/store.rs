@@ -2,6 +2,8 @@
 //! ask a driver's own dialect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "store/archived.rs"]
+mod archived;
 #[path = "support/postgres.rs"]
 mod postgres;
 #[path = "store/server.rs"]
@@ -466,6 +468,7 @@ fn what_is_sealed_goes_and_nothing_else_does() {
             assert!(error.contains("the log is append-only"), "{refused}: {error}");
         }
         committed(writer, |writer| archive::seal(writer, log, &sealed).unwrap());
+        store.drop_archived(at(9)).unwrap();
         assert_eq!(tiles_begin(end), 65_536);
         assert_eq!(log::first_index(writer, log).unwrap(), end);
         assert_eq!(archive::all(writer, log).unwrap(), [sealed]);
