@@ -100,6 +100,10 @@ impl Store for Shared {
         self.inner.keep_up(now)
     }
 
+    fn drop_archived(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.drop_archived(now)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.inner.read(work)
     }
@@ -155,6 +159,9 @@ impl Connection for SharedConnection {
     }
     fn settle(&mut self) -> Result<(), StoreError> {
         self.inner.settle()
+    }
+    fn drops_later(&self) -> bool {
+        self.inner.drops_later()
     }
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         self.inner.execute(sql, values)

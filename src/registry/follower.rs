@@ -1,6 +1,7 @@
 //! Follows what other nodes change in a shared database, tells them that this node lives, and knows how fresh the list in
 //! memory is. A check is never answered from a list that may lack what was changed longer ago than `STALE_AFTER`.
 
+use super::keeping::Keeping;
 use super::publisher::Publisher;
 use crate::clock::{Clock, Stopwatch};
 use crate::store::lease::Lease;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-const KEEP_UP_EVERY: Duration = Duration::from_secs(3600);
 /// The promise to banks: what was changed on any node answers on every node after this long, or the node does not answer.
 pub(super) const STALE_AFTER: Duration = Duration::from_secs(1);
 /// A node that has not heard from the database for this long should get no requests.
@@ -35,7 +35,7 @@ struct State {
 struct Following {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
-    clock: Arc<dyn Clock>,
+    keeping: Keeping,
     lease: Lease,
     state: Arc<State>,
     /// For heartbeats; none while the database is gone.
@@ -54,8 +54,9 @@ impl Follower {
         let started = Stopwatch::start();
         let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), fenced: AtomicBool::new(false) });
         let shared = Arc::clone(&state);
+        let keeping = Keeping::new(Arc::clone(&store), clock);
         let mut following =
-            Following { store, publisher, clock, lease, state: shared, connection: None, is_well: true };
+            Following { store, publisher, keeping, lease, state: shared, connection: None, is_well: true };
         following.look()?;
         following.beat()?;
         let (stop, stopped) = sync_channel(1);
@@ -98,16 +99,15 @@ impl State {
 
 impl Following {
     fn run(mut self, stopped: &Receiver<()>) {
-        let (mut beaten, mut kept_up) = (Stopwatch::start(), Stopwatch::start());
+        let mut beaten = Stopwatch::start();
         while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
             let mut done = self.look();
             if done.is_ok() && beaten.elapsed() >= BEAT_EVERY {
                 done = self.beat();
                 beaten = Stopwatch::start();
             }
-            if done.is_ok() && kept_up.elapsed() >= KEEP_UP_EVERY {
-                done = self.store.keep_up(self.clock.now());
-                kept_up = Stopwatch::start();
+            if done.is_ok() {
+                self.keeping.look();
             }
             if self.note(done) {
                 return;

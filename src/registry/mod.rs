@@ -8,6 +8,7 @@ mod error;
 mod flags;
 mod follower;
 mod idempotency;
+mod keeping;
 mod log_stream;
 mod nodes;
 mod parties;

@@ -17,7 +17,7 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 
 /// A database with a registry: its URL and its store.
-fn registry() -> (String, PostgresStore) {
+pub fn registry() -> (String, PostgresStore) {
     let url = Postgres::shared().create_database();
     let address = Address::parse(&url).unwrap();
     PostgresStore::create(&address, "registry.example", at(0)).unwrap();

@@ -267,6 +267,10 @@ impl Connection for PostgresConnection {
         Ok(())
     }
 
+    fn drops_later(&self) -> bool {
+        true
+    }
+
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         self.answered(sql, values, async |client, statement, values| client.execute_raw(statement, values).await)
     }

@@ -2,6 +2,7 @@
 //! those that may block, never where futures run. What an answer promises the server has on its disk, or it is refused here.
 
 mod address;
+mod archived;
 mod bulk;
 mod connection;
 mod failure;
@@ -101,6 +102,10 @@ impl Store for PostgresStore {
     /// Makes the parts of the log's table for this month and the two after it.
     fn keep_up(&self, now: Timestamp) -> Result<(), StoreError> {
         partitions::keep_up(&mut connect(&self.route, Purpose::KeepUp)?, now)
+    }
+
+    fn drop_archived(&self, now: Timestamp) -> Result<(), StoreError> {
+        archived::drop_archived(&mut connect(&self.route, Purpose::KeepUp)?, now)
     }
 
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
