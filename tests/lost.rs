@@ -280,3 +280,53 @@ fn ask(store: &Shared) -> Asked {
 fn forget_heartbeat(store: &Shared) {
     store.inner.writer().unwrap().execute("UPDATE log SET heard_at = 1", &[]).unwrap();
 }
+
+#[tokio::test]
+async fn a_database_that_lost_what_was_answered_is_not_written_to() {
+    for is_signed in [false, true] {
+        let (_home, store) = Shared::new();
+        let (log, _) = store.start();
+        for number in 0..3 {
+            log.submit(reading(1_000, number)).unwrap().durable().await.unwrap();
+        }
+        if is_signed {
+            let covered = async {
+                while log.head().checkpoint.size < 4 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), covered).await.unwrap();
+        }
+        store.set_down(true);
+        let error = log.submit(reading(1_000, 4)).unwrap().durable().await.unwrap_err();
+        assert_eq!(error, AppendError::Gone);
+        fail_over(&store, is_signed);
+        store.set_down(false);
+        let mut end = log.end();
+        let ended = end.wait_for(|end| *end != End::Running);
+        assert_eq!(*tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap().unwrap(), End::Failed);
+        assert!(log.submit(reading(1_000, 5)).is_err());
+        assert!(!store.log().iter().any(|entry| entry.request_id == log_support::entry(1_000, 5).request_id));
+    }
+}
+
+/// As if another server had taken over that never got the last entry, and perhaps another one in its place.
+fn fail_over(store: &Shared, is_replaced: bool) {
+    let mut connection = store.inner.writer().unwrap();
+    for sql in [
+        "DROP TRIGGER log_batch_is_never_deleted",
+        "DROP TRIGGER log_checkpoint_is_never_deleted",
+        "DELETE FROM log_checkpoint WHERE place > 1",
+        "DELETE FROM log_batch WHERE place = 3",
+    ] {
+        connection.execute(sql, &[]).unwrap();
+    }
+    if is_replaced {
+        let log = store::log::find(connection.as_mut(), "main").unwrap().unwrap();
+        let mut entries = Vec::new();
+        log_support::entry(1_000, 77).encode(&mut entries).unwrap();
+        let at = Timestamp::from_ms(1_000);
+        let batch = store::log::LogBatch { first_index: 3, size: 1, at_min: at, at_max: at, entries };
+        store::log::append(connection.as_mut(), log, &batch).unwrap();
+    }
+}
