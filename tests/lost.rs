@@ -255,6 +255,18 @@ async fn a_process_whose_log_was_taken_commits_nothing_more() {
     assert!(matches!(ask(&store), Asked::Granted(_)), "a process that ends gives its log free");
 }
 
+#[test]
+fn a_process_that_was_heard_by_a_clock_that_was_set_back_since_keeps_nobody_out() {
+    let (_home, store) = Shared::new();
+    assert!(matches!(ask(&store), Asked::Granted(_)));
+    let mut connection = store.writer().unwrap();
+    assert_eq!(lease::live(connection.as_mut()).unwrap(), 1);
+    connection.execute("UPDATE log SET heard_at = heard_at + 3600000", &[]).unwrap();
+    assert_eq!(lease::live(connection.as_mut()).unwrap(), 0);
+    assert!(matches!(ask(&store), Asked::Granted(_)));
+    assert!(matches!(ask(&store), Asked::Held { .. }));
+}
+
 #[tokio::test]
 async fn changes_of_other_nodes_are_told_before_those_that_follow_on_them() {
     let (_home, store) = Shared::new();
