@@ -342,7 +342,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     answer.is(200);
     let watch = Stopwatch::start();
     server.stop().await;
-    assert!(watch.elapsed() < Duration::from_secs(5), "it took {:?}", watch.elapsed());
+    assert!(watch.elapsed() < Duration::from_secs(20), "it took {:?}", watch.elapsed());
     server.finish().await;
 }
 

@@ -38,7 +38,7 @@ async fn read(server: &Server, path: &str) -> Answer {
 }
 
 fn keys(server: &Server, node: &str) -> Vec<VerifierKey> {
-    canhbao::server::log_keys(&server.data(), node).unwrap()
+    canhbao::server::log_keys_of(&server.data(), &format!("demo.canhbao.example/{node}")).unwrap()
 }
 
 fn id(check: &Answer) -> String {

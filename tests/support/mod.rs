@@ -114,6 +114,13 @@ impl Server {
         server
     }
 
+    /// A fresh demo whose database lies in its directory, for tests of the very files.
+    pub async fn start_embedded(flags: u64) -> Self {
+        let mut server = Self::nowhere("main", None);
+        server.spawn(flags).await;
+        server
+    }
+
     /// A handle without a process, on a directory that is still empty.
     fn nowhere(node: &str, store: Option<String>) -> Self {
         install_crypto();
