@@ -29,7 +29,8 @@ struct State {
     started: Stopwatch,
     /// When the last look began that succeeded, in milliseconds after `started`.
     heard_ms: AtomicU64,
-    fenced: AtomicBool,
+    /// What this node has told cannot be made true any more: its process must end.
+    is_over: AtomicBool,
 }
 
 struct Following {
@@ -52,7 +53,7 @@ impl Follower {
         lease: Lease,
     ) -> Result<Self, StoreError> {
         let started = Stopwatch::start();
-        let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), fenced: AtomicBool::new(false) });
+        let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), is_over: AtomicBool::new(false) });
         let shared = Arc::clone(&state);
         let keeping = Keeping::new(Arc::clone(&store), clock);
         let mut following =
@@ -72,9 +73,10 @@ impl Follower {
         self.state.unheard_for()
     }
 
-    /// Another process has taken this node's log.
-    pub(super) fn is_fenced(&self) -> bool {
-        self.state.fenced.load(Ordering::Acquire)
+    /// Another process has taken this node's log, the list cannot be followed from where it is here, or nobody follows it.
+    pub(super) fn is_over(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.is_over.load(Ordering::Acquire) || thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     pub(super) fn stop(&self) {
@@ -120,9 +122,9 @@ impl Following {
         match done {
             Ok(()) if self.is_well => {}
             Ok(()) => tracing::info!("the list follows the database again"),
-            Err(StoreError::Fenced) => {
-                tracing::error!("another process has taken over this node's log");
-                self.state.fenced.store(true, Ordering::Release);
+            Err(error @ (StoreError::Fenced | StoreError::Corrupt(_))) => {
+                tracing::error!(%error, "the list cannot be followed any more");
+                self.state.is_over.store(true, Ordering::Release);
                 return true;
             }
             Err(error) => {
@@ -138,12 +140,16 @@ impl Following {
         false
     }
 
-    /// Reads what was changed since the last look. What it finds was true at its beginning.
+    /// Reads what was changed since the last look. What it finds was true at its beginning. A database that has taken over
+    /// without the last changes would give their numbers to others, which would then be missing here for good.
     fn look(&mut self) -> Result<(), StoreError> {
         let began_ms = self.state.now_ms();
         let known = self.publisher.known();
-        let (changes, last) = self.store.find(|connection| {
+        let (changes, last) = self.store.find_at_once(|connection| {
             let last = store::changes::head(connection)?;
+            if last < known {
+                return Err(StoreError::Corrupt("fewer changes than were told before"));
+            }
             let changes = if last > known { store::changes::since(connection, known, last)? } else { Vec::new() };
             Ok((changes, last))
         })?;

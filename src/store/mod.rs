@@ -43,6 +43,14 @@ pub trait Store: Send + Sync {
 
     /// Lends a connection that only reads; it sees the search index too.
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError>;
+
+    /// As `read`, but it waits for no other reader, and not long for the database: for one thread that may not be late.
+    fn read_at_once(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.read(work)
+    }
 }
 
 impl dyn Store + '_ {
@@ -50,6 +58,19 @@ impl dyn Store + '_ {
     pub fn find<T>(&self, work: impl Fn(&mut dyn Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut found = None;
         self.read(&mut |connection| {
+            found = Some(work(connection)?);
+            Ok(())
+        })?;
+        found.ok_or(StoreError::Corrupt("no reader ran"))
+    }
+
+    /// As `find`, by `read_at_once`.
+    pub fn find_at_once<T>(
+        &self,
+        work: impl Fn(&mut dyn Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut found = None;
+        self.read_at_once(&mut |connection| {
             found = Some(work(connection)?);
             Ok(())
         })?;

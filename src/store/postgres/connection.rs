@@ -48,7 +48,7 @@ enum Transaction {
 impl PostgresConnection {
     pub(super) fn new(session: Lent, route: Arc<Route>, purpose: Purpose) -> Self {
         let begin = match purpose {
-            Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
+            Purpose::Read | Purpose::Follow => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
             Purpose::Write | Purpose::Search | Purpose::KeepUp | Purpose::Set => "BEGIN;",
         };
         let (limit, transaction) = (purpose.limit(), Transaction::Closed);
