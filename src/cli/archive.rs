@@ -57,7 +57,15 @@ pub fn archive(args: &ArchiveArgs, system: &SystemRunner) -> Result<(), Failure>
     for key in keys {
         println!("key: {key}");
     }
+    drop_sealed(&open);
     Ok(())
+}
+
+/// The archive is recorded, and what it holds is gone for all who read. What cannot be dropped now, the nodes drop later.
+fn drop_sealed(open: &OpenLog) {
+    if let Err(error) = open.store.drop_archived(open.clock.now()) {
+        eprintln!("canhbao: what was archived still takes up room; a node that runs will drop it: {error}");
+    }
 }
 
 fn seal(

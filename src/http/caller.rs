@@ -79,6 +79,7 @@ impl<N: Need> Caller<N> {
     fn identify(request: &HttpRequest) -> Result<Self, Problem> {
         let Arrival { request_id, at, .. } = arrival(request)?;
         let registry = registry_of(request)?;
+        registry.must_be_fresh()?;
         let verified = verified(request, registry, at)?;
         let call = Call { request_id, at, actor: verified.actor.clone() };
         admit_by_quota(request, registry, &call, verified.state.limits().take(N::POLICY, NonZeroU32::MIN))?;

@@ -11,6 +11,7 @@ mod flag_view;
 mod flags;
 mod follower;
 mod idempotency;
+mod keeping;
 mod log_stream;
 mod nodes;
 mod objections;
@@ -172,13 +173,13 @@ impl Registry {
         self.follower.as_ref().map_or(Duration::ZERO, Follower::unheard_for)
     }
 
-    /// Another process has taken this node's log: this one must end.
-    pub fn is_fenced(&self) -> bool {
-        self.follower.as_ref().is_some_and(Follower::is_fenced)
+    /// What other nodes do cannot be followed any more: this process must end.
+    pub fn is_over(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::is_over)
     }
 
-    /// Refuses to answer from a list that may lack what other nodes have changed.
-    fn must_be_fresh(&self) -> Result<(), Error> {
+    /// Refuses to answer, or to let anybody in, from memory that may lack what other nodes have changed.
+    pub fn must_be_fresh(&self) -> Result<(), Error> {
         if self.unheard_for() > STALE_AFTER {
             return Err(Error::Unavailable("The registry does not hear from its database."));
         }

@@ -246,7 +246,7 @@ impl Server {
                 _ = every.tick() => {
                     observe::gauges(self.registry, &self.clock, in_flight);
                     recorder.run_upkeep();
-                    if self.registry.is_fenced() {
+                    if self.registry.is_over() {
                         return Ok(End::Failed);
                     }
                     if let Err(error) = self.registry.log_refusals(self.clock.now()).await {

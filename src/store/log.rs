@@ -102,12 +102,15 @@ pub struct BatchHead {
     pub at_max: Timestamp,
 }
 
-/// The last batch that starts at `index` or before.
+/// The last batch that starts at `index` or before. What archives hold is gone, here and in what follows, though its rows may
+/// still lie there.
 pub fn batch_at(connection: &mut dyn Connection, log: LogNumber, index: u64) -> Result<Option<BatchHead>, StoreError> {
     let mut found = None;
     connection.query(
-        "SELECT place, size, at_max FROM log_batch WHERE place >= $1 AND place <= $2 ORDER BY place DESC LIMIT 1",
-        &[log.place(0)?, log.place(index)?],
+        "SELECT place, size, at_max FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT place + size \
+         FROM log_archive WHERE place >= $2 AND place <= $3 ORDER BY place DESC LIMIT 1), $4) \
+         ORDER BY place DESC LIMIT 1",
+        &[log.place(index)?, log.place(0)?, log.last_place()?, log.place(0)?],
         &mut |row| {
             found = Some(BatchHead {
                 first_index: log.index(row.count(0)?)?,
@@ -124,8 +127,10 @@ pub fn batch_at(connection: &mut dyn Connection, log: LogNumber, index: u64) -> 
 pub fn first_index(connection: &mut dyn Connection, log: LogNumber) -> Result<u64, StoreError> {
     let mut first = 0;
     connection.query(
-        "SELECT place FROM log_batch WHERE place >= $1 AND place <= $2 ORDER BY place LIMIT 1",
-        &[log.place(0)?, log.last_place()?],
+        "SELECT place FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT place + size \
+         FROM log_archive WHERE place >= $2 AND place <= $3 ORDER BY place DESC LIMIT 1), $4) \
+         ORDER BY place LIMIT 1",
+        &[log.last_place()?, log.place(0)?, log.last_place()?, log.place(0)?],
         &mut |row| {
             first = log.index(row.count(0)?)?;
             Ok(())
@@ -148,10 +153,12 @@ pub fn stream(
     batches_max: u32,
     each: &mut dyn FnMut(LogBatch) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    // An archive that ends after `index` is one of this log.
     connection.query(
-        "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place >= $1 AND place <= $2 \
-         ORDER BY place LIMIT $3",
-        &[log.place(index)?, log.last_place()?, Value::Int(batches_max.into())],
+        "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT \
+         place + size FROM log_archive WHERE place <= $2 AND place + size > $3 ORDER BY place DESC LIMIT 1), $4) \
+         ORDER BY place LIMIT $5",
+        &[log.last_place()?, log.last_place()?, log.place(index)?, log.place(index)?, Value::Int(batches_max.into())],
         &mut |row: &dyn Row| {
             each(LogBatch {
                 first_index: log.index(row.count(0)?)?,

@@ -15,6 +15,7 @@ mod network;
 mod outage;
 mod quotas;
 mod races;
+mod standby;
 
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -17,7 +17,7 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 
 /// A database with a registry: its URL and its store.
-fn registry() -> (String, PostgresStore) {
+pub fn registry() -> (String, PostgresStore) {
     let url = Postgres::shared().create_database();
     let address = Address::parse(&url).unwrap();
     PostgresStore::create(&address, "registry.example", at(0)).unwrap();
@@ -457,4 +457,32 @@ fn a_batch_costs_three_ways_to_the_server_and_back() {
         writer.keep_part().unwrap();
     });
     assert_eq!(turns.load(Ordering::SeqCst) - before, 2, "parts cost none");
+}
+
+#[test]
+fn who_follows_the_changes_waits_for_no_other_reader() {
+    let (_, store) = registry();
+    let (store, held): (&dyn Store, _) = (&store, std::sync::Barrier::new(17));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let read = store.find(|connection| {
+                    connection.now()?;
+                    held.wait();
+                    while !done.load(Ordering::Acquire) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    Ok(())
+                });
+                read.unwrap();
+            });
+        }
+        held.wait();
+        let watch = Stopwatch::start();
+        store.find_at_once(|connection| canhbao::store::changes::head(connection)).unwrap();
+        let waited = watch.elapsed();
+        done.store(true, Ordering::Release);
+        assert!(waited < Duration::from_secs(1), "it waited {waited:?}");
+    });
 }

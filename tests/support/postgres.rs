@@ -274,6 +274,20 @@ impl Postgres {
         self.run();
     }
 
+    /// Changes a setting of the running server, and returns when it is in force.
+    pub fn set(&self, setting: &str) {
+        let (name, _) = setting.split_once(" = ").expect("a setting");
+        let show = |url: &str| query(url, &format!("SELECT setting FROM pg_settings WHERE name = '{name}'"), &[]);
+        self.execute(&format!("ALTER SYSTEM SET {setting}"));
+        let wanted = setting.split_once(" = ").unwrap().1.trim_matches('\'').to_owned();
+        self.execute("SELECT pg_reload_conf()");
+        let watch = Stopwatch::start();
+        while show(&self.administration())[0].get::<_, String>(0) != wanted {
+            assert!(watch.elapsed() < START_TIME_MAX, "{setting} does not come into force");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// Stops all its processes where they are (SIGSTOP), until `go_on`.
     pub fn pause(&self) {
         self.signal_all(Signal::SIGSTOP);

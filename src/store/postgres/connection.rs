@@ -48,7 +48,7 @@ enum Transaction {
 impl PostgresConnection {
     pub(super) fn new(session: Lent, route: Arc<Route>, purpose: Purpose) -> Self {
         let begin = match purpose {
-            Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
+            Purpose::Read | Purpose::Follow => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;",
             Purpose::Write | Purpose::Search | Purpose::KeepUp | Purpose::Set => "BEGIN;",
         };
         let (limit, transaction) = (purpose.limit(), Transaction::Closed);
@@ -265,6 +265,10 @@ impl Connection for PostgresConnection {
     /// Nothing is left over by a server that runs on.
     fn settle(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn drops_later(&self) -> bool {
+        true
     }
 
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {

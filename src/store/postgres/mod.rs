@@ -2,6 +2,7 @@
 //! those that may block, never where futures run. What an answer promises the server has on its disk, or it is refused here.
 
 mod address;
+mod archived;
 mod bulk;
 mod connection;
 mod failure;
@@ -22,11 +23,15 @@ use readers::Readers;
 use session::{Purpose, Route};
 use std::sync::Arc;
 
+/// The server's last connections are for those who write.
+const READERS_MAX: usize = 16;
 const VERSION_MIN: i64 = 150_000;
+const STANDBY: &str = "this PostgreSQL is a standby; only the primary can be written to";
 
 pub struct PostgresStore {
     route: Arc<Route>,
     readers: Readers,
+    follower: Readers,
 }
 
 impl PostgresStore {
@@ -63,7 +68,9 @@ impl PostgresStore {
         check_server(&mut connection)?;
         migrations::migrate(&mut connection, now)?;
         drop(connection);
-        let store = Self { readers: Readers::new(route.clone())?, route };
+        let readers = Readers::new(&route, Purpose::Read, READERS_MAX)?;
+        let follower = Readers::new(&route, Purpose::Follow, 1)?;
+        let store = Self { route, readers, follower };
         match store.keep_up(now) {
             // Without its part of the table a batch is kept all the same.
             Err(StoreError::Undone(reason)) => tracing::warn!(%reason, "parts of the log's table will be made later"),
@@ -103,8 +110,19 @@ impl Store for PostgresStore {
         partitions::keep_up(&mut connect(&self.route, Purpose::KeepUp)?, now)
     }
 
+    fn drop_archived(&self, now: Timestamp) -> Result<(), StoreError> {
+        archived::drop_archived(&mut connect(&self.route, Purpose::KeepUp)?, now)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.readers.lend(work)
+    }
+
+    fn read_at_once(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.follower.lend(work)
     }
 }
 
@@ -157,12 +175,17 @@ impl Server {
                 return Some(format!("{name} of PostgreSQL is {value}; it must be {wanted}"));
             }
         }
-        (*is_in_recovery != 0).then(|| "this PostgreSQL is a standby; only the primary can be written to".to_owned())
+        (*is_in_recovery != 0).then(|| STANDBY.to_owned())
     }
 }
 
 fn check_server(connection: &mut dyn Connection) -> Result<(), StoreError> {
-    Server::ask(connection)?.fault().map_or(Ok(()), |fault| Err(StoreError::Engine(fault)))
+    match Server::ask(connection)?.fault() {
+        None => Ok(()),
+        // It may be about to take over: who runs already waits for it as for one that starts.
+        Some(fault) if fault == STANDBY => Err(StoreError::Lost(fault)),
+        Some(fault) => Err(StoreError::Engine(fault)),
+    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 
 /// With the month that is, these are made.
 const MONTHS_AHEAD: usize = 2;
-/// Held by whoever makes parts.
+/// Held by whoever makes or drops parts, or what is in them.
 const PARTS_LOCK: i64 = 0x70_61_72_74_73;
 
-struct Month(Date);
+pub(super) struct Month(Date);
 
 impl Month {
     fn of(time: Timestamp) -> Result<Self, StoreError> {
@@ -26,11 +26,26 @@ impl Month {
         self.0.last_of_month().tomorrow().map(Self).map_err(|_| impossible())
     }
 
-    fn table(&self) -> String {
+    /// The month of which a table is a part of the log's, if it is one.
+    fn of_table(table: &str) -> Option<Self> {
+        let (year, month) = table.strip_prefix("log_batch_")?.split_once('_')?;
+        let month = Self(Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()?);
+        (month.table() == table).then_some(month)
+    }
+
+    pub(super) fn table(&self) -> String {
         format!("log_batch_{:04}_{:02}", self.0.year(), self.0.month())
     }
 
-    fn start_ms(&self) -> Result<i64, StoreError> {
+    pub(super) fn end_ms(&self) -> Result<i64, StoreError> {
+        self.next()?.start_ms()
+    }
+
+    pub(super) fn is_over(&self, at: Timestamp) -> Result<bool, StoreError> {
+        Ok(u64::try_from(self.end_ms()?).is_ok_and(|end| end <= at.as_ms()))
+    }
+
+    pub(super) fn start_ms(&self) -> Result<i64, StoreError> {
         let start = Offset::UTC.to_timestamp(self.0.at(0, 0, 0, 0)).map_err(|_| impossible())?;
         Ok(start.as_millisecond())
     }
@@ -76,11 +91,11 @@ fn make(connection: &mut PostgresConnection, months: &[Month]) -> Result<(), Sto
 }
 
 fn make_in_transaction(connection: &mut PostgresConnection, months: &[Month]) -> Result<(), StoreError> {
-    connection.execute("SELECT pg_advisory_xact_lock($1)", &[Value::Int(PARTS_LOCK)])?;
+    hold(connection)?;
     // Another node may have made them while this one waited.
     let parts = self::parts(connection)?;
     for month in months {
-        let (start, end) = (month.start_ms()?, month.next()?.start_ms()?);
+        let (start, end) = (month.start_ms()?, month.end_ms()?);
         if parts.contains(&month.table()) || has_begun_elsewhere(connection, start, end)? {
             continue;
         }
@@ -99,6 +114,20 @@ fn part(table: &str, start: i64, end: i64) -> String {
          CREATE TRIGGER {table}_is_never_emptied BEFORE TRUNCATE ON {table} \
          FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('the log is append-only');"
     )
+}
+
+/// Waits for whoever makes or drops parts; nobody else does until the transaction ends.
+pub(super) fn hold(connection: &mut PostgresConnection) -> Result<(), StoreError> {
+    connection.execute("SELECT pg_advisory_xact_lock($1)", &[Value::Int(PARTS_LOCK)]).map(drop)
+}
+
+/// The months that have a part, oldest first. The last part is of none.
+pub(super) fn months(connection: &mut PostgresConnection) -> Result<Vec<Month>, StoreError> {
+    Ok(parts(connection)?.iter().filter_map(|table| Month::of_table(table)).collect())
+}
+
+pub(super) fn is_part(connection: &mut PostgresConnection, month: &Month) -> Result<bool, StoreError> {
+    Ok(parts(connection)?.contains(&month.table()))
 }
 
 fn parts(connection: &mut PostgresConnection) -> Result<BTreeSet<String>, StoreError> {

@@ -8,19 +8,21 @@ use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError,
 use std::sync::Arc;
 use std::time::Duration;
 
-const READERS_MAX: usize = 16;
 const WAIT: Duration = Duration::from_secs(5);
 
 pub(super) type Pooled = Object<Reading>;
 
-pub(super) struct Reading(Arc<Route>);
+pub(super) struct Reading {
+    route: Arc<Route>,
+    purpose: Purpose,
+}
 
 impl Manager for Reading {
     type Type = Session;
     type Error = StoreError;
 
     async fn create(&self) -> Result<Session, StoreError> {
-        self.0.connect(Purpose::Read).await
+        self.route.connect(self.purpose).await
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<StoreError> {
@@ -34,12 +36,14 @@ impl Manager for Reading {
 pub(super) struct Readers {
     pool: Pool<Reading>,
     route: Arc<Route>,
+    purpose: Purpose,
 }
 
 impl Readers {
-    pub(super) fn new(route: Arc<Route>) -> Result<Self, StoreError> {
-        let pool = Pool::builder(Reading(route.clone())).max_size(READERS_MAX).build();
-        Ok(Self { pool: pool.map_err(|error| StoreError::Engine(error.to_string()))?, route })
+    pub(super) fn new(route: &Arc<Route>, purpose: Purpose, readers_max: usize) -> Result<Self, StoreError> {
+        let pool = Pool::builder(Reading { route: Arc::clone(route), purpose }).max_size(readers_max).build();
+        let pool = pool.map_err(|error| StoreError::Engine(error.to_string()))?;
+        Ok(Self { pool, route: Arc::clone(route), purpose })
     }
 
     /// All that `work` reads is of one moment.
@@ -48,7 +52,7 @@ impl Readers {
         work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let session = self.route.block_on(WAIT, async { self.pool.get().await.map_err(failed) })?;
-        let mut connection = PostgresConnection::new(Lent::Pooled(session), self.route.clone(), Purpose::Read);
+        let mut connection = PostgresConnection::new(Lent::Pooled(session), self.route.clone(), self.purpose);
         connection.begin()?;
         let done = work(&mut connection).and_then(|()| connection.commit());
         if done.is_err()

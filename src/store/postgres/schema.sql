@@ -228,12 +228,13 @@ CREATE TABLE log_checkpoint (
     note  TEXT COLLATE "C" NOT NULL              -- the signed note (C2SP tlog-checkpoint)
 );
 
--- What was sealed into files (archives) and is no longer in log_batch. Archives follow on each other without a gap.
+-- What was sealed into files (archives). To all who read it is no longer in log_batch; its rows, and the parts of the table that
+-- hold no others, are dropped afterwards. Archives follow on each other without a gap.
 CREATE TABLE log_archive (
     place     BIGINT           NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the first entry
     size      BIGINT           NOT NULL,             -- number of entries; the next archive starts at place + size, where a checkpoint stands
     at_max    BIGINT           NOT NULL,             -- latest time of an entry in the log up to the end of this archive
-    sealed_at BIGINT           NOT NULL,             -- when the entries were dropped here
+    sealed_at BIGINT           NOT NULL,             -- when that was
     file_name TEXT COLLATE "C" NOT NULL,             -- the name under which the file was made
     digest    BYTEA            NOT NULL              -- SHA-256 of the file
 );

@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     /// The search index's writer: what it commits may be lost.
     Search,
     Read,
+    /// Reading what other nodes change: one that waits is late.
+    Follow,
     /// Making parts of tables, for which others should not wait.
     KeepUp,
     /// Making, migrating and filling a database.
@@ -34,6 +36,7 @@ impl Purpose {
     /// How long an answer, or the next rows of one, may take.
     pub(super) fn limit(self) -> Duration {
         Duration::from_secs(match self {
+            Self::Follow => 2,
             Self::Write | Self::KeepUp => 5,
             Self::Search | Self::Read => 30,
             Self::Set => 600,
@@ -45,6 +48,7 @@ impl Purpose {
             Self::Write => "canhbao/writer",
             Self::Search => "canhbao/search",
             Self::Read => "canhbao/reader",
+            Self::Follow => "canhbao/follower",
             Self::KeepUp => "canhbao/keep-up",
             Self::Set => "canhbao/set-up",
         }
@@ -57,7 +61,8 @@ impl Purpose {
                 "synchronous_commit=on",
                 "statement_timeout=4500ms",
                 "lock_timeout=4s",
-                "idle_in_transaction_session_timeout=5s",
+                // It holds the numbering of changes, for which other nodes wait, and never pauses itself.
+                "idle_in_transaction_session_timeout=1s",
             ],
             Self::Search => [
                 "synchronous_commit=off",
@@ -66,7 +71,7 @@ impl Purpose {
                 "idle_in_transaction_session_timeout=60s",
             ],
             // A statement's rows are fetched at the pace of who reads them; the limit is on each fetch.
-            Self::Read => [
+            Self::Read | Self::Follow => [
                 "default_transaction_read_only=on",
                 "statement_timeout=0",
                 "lock_timeout=29s",

@@ -185,6 +185,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn drop_archived(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
         let mut connection = match idle {
@@ -288,6 +292,10 @@ impl Connection for SqliteConnection {
 
     fn settle(&mut self) -> Result<(), StoreError> {
         self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[], &mut |_| Ok(()))
+    }
+
+    fn drops_later(&self) -> bool {
+        false
     }
 
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
