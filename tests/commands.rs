@@ -131,7 +131,7 @@ async fn a_demo_file_serves_the_other_commands() {
     let token = canhbao(&["token", "--credential", file, "--as", "bank", "--scope", "check"]).done();
     server.get("/v1/institutions").bearer(token.trim()).send().await.is(200);
     let clients = canhbao(&["client", "list", "--credential", file, "--as", "operator"]).done();
-    assert_eq!(clients.lines().count(), 8);
+    assert_eq!(clients.lines().count(), 11);
     assert!(clients.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["state"] == "enabled"));
     canhbao(&["client", "list", "--credential", file, "--as", "bank"]).failed(1, "invalid_scope");
     canhbao(&["client", "list", "--credential", file, "--as", "nobody"]).failed(1, "nobody");
