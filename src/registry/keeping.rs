@@ -111,7 +111,8 @@ mod tests {
         let (answer, answers) = channel();
         let asked = Arc::new(Asked { calls: AtomicU32::new(0), answers: Mutex::new(answers) });
         let clock = Arc::new(SystemClock::new(Timestamp::EPOCH));
-        let keeping = Keeping::new(Arc::clone(&asked) as Arc<dyn Store>, clock);
+        let store: Arc<dyn Store> = asked.clone();
+        let keeping = Keeping::new(store, clock);
         (asked, answer, keeping)
     }
 

@@ -237,24 +237,30 @@ impl Server {
         let mut hangup = on(SignalKind::hangup())?;
         let mut log_end = self.registry.log().end();
         let mut every = tokio::time::interval(HOUSEKEEPING_EVERY);
-        loop {
+        // While the database is silent this waits for it, and nothing else here may.
+        let mut refusals = actix_web::rt::spawn(async {});
+        let ended = loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(End::Clean),
-                _ = interrupt.recv() => return Ok(End::Clean),
+                _ = terminate.recv() => break End::Clean,
+                _ = interrupt.recv() => break End::Clean,
                 _ = hangup.recv() => self.reload(certificate),
-                _ = log_end.wait_for(|end| *end != End::Running) => return Ok(End::Failed),
+                _ = log_end.wait_for(|end| *end != End::Running) => break End::Failed,
                 _ = every.tick() => {
                     observe::gauges(self.registry, &self.clock, in_flight);
                     recorder.run_upkeep();
                     if self.registry.is_over() {
-                        return Ok(End::Failed);
+                        break End::Failed;
                     }
-                    if let Err(error) = self.registry.log_refusals(self.clock.now()).await {
-                        tracing::warn!(?error, "refused calls could not be logged");
+                    if refusals.is_finished() {
+                        refusals = actix_web::rt::spawn(log_refusals(self.registry, self.clock.now()));
                     }
                 }
             }
+        };
+        if ended == End::Clean && tokio::time::timeout(FAILED_DRAIN_TIME_MAX, refusals).await.is_err() {
+            tracing::warn!("refused calls could not be logged in time");
         }
+        Ok(ended)
     }
 
     /// Waits for the requests that were taken up; new ones on open connections are told to go elsewhere.
@@ -303,5 +309,11 @@ impl Server {
             }
             End::Running | End::Failed => Err(ServeError::CommitFailed),
         }
+    }
+}
+
+async fn log_refusals(registry: &'static Registry, now: Timestamp) {
+    if let Err(error) = registry.log_refusals(now).await {
+        tracing::warn!(?error, "refused calls could not be logged");
     }
 }

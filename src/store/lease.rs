@@ -32,11 +32,8 @@ impl Lease {
 
     /// Keeps every other process from writing this log until the open transaction ends.
     pub fn hold(&self, connection: &mut dyn Connection) -> Result<(), StoreError> {
-        let rows = connection.execute(
-            "UPDATE log SET heard_at = heard_at WHERE number = $1 AND epoch = $2",
-            &[Value::count(self.log.number())?, Value::count(self.epoch)?],
-        )?;
-        if rows == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        let is_held = connection.hold_log(self.log.number(), self.epoch)?;
+        if is_held { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     /// Tells the others that this process lives.

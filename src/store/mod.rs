@@ -94,6 +94,9 @@ pub trait Connection {
     fn keep_part(&mut self) -> Result<(), StoreError>;
     fn undo_part(&mut self) -> Result<(), StoreError>;
 
+    /// Keeps a log's row from all who hold or change it, until the open transaction ends; false if its epoch is another one.
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError>;
+
     /// Brings everything committed into the main file, so that a copy of it is whole. For a clean end.
     fn settle(&mut self) -> Result<(), StoreError>;
 

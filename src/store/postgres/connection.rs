@@ -262,6 +262,18 @@ impl Connection for PostgresConnection {
         Ok(())
     }
 
+    /// A lock and no update, which would leave an old version of the row for each batch while somebody holds a snapshot. The
+    /// commit is written and waited for all the same.
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
+        let mut is_held = false;
+        let sql = "SELECT epoch FROM log WHERE number = $1 AND epoch = $2 FOR NO KEY UPDATE";
+        self.query(sql, &[Value::count(number)?, Value::count(epoch)?], &mut |_| {
+            is_held = true;
+            Ok(())
+        })?;
+        Ok(is_held)
+    }
+
     /// Nothing is left over by a server that runs on.
     fn settle(&mut self) -> Result<(), StoreError> {
         Ok(())

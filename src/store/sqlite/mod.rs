@@ -290,6 +290,17 @@ impl Connection for SqliteConnection {
         self.keep_part()
     }
 
+    /// The transaction keeps everybody else from the whole database.
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
+        let mut is_held = false;
+        let sql = "SELECT epoch FROM log WHERE number = $1 AND epoch = $2";
+        self.query(sql, &[Value::count(number)?, Value::count(epoch)?], &mut |_| {
+            is_held = true;
+            Ok(())
+        })?;
+        Ok(is_held)
+    }
+
     fn settle(&mut self) -> Result<(), StoreError> {
         self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[], &mut |_| Ok(()))
     }
