@@ -20,7 +20,7 @@ pub struct Changes {
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_basis: Option<LegalBasis>,
-    #[serde(default, with = "super::subject::as_canonical::optional_each", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "super::as_canonical::optional_each", skip_serializing_if = "Option::is_none")]
     pub linked: Option<Vec<Subject>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinating: Option<Vec<PartyId>>,

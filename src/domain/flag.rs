@@ -115,7 +115,7 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flag {
     pub id: FlagId,
-    #[serde(with = "super::subject::as_canonical")]
+    #[serde(with = "super::as_canonical")]
     pub subject: Subject,
     pub verdict: Verdict,
     pub category: Category,
@@ -124,7 +124,7 @@ pub struct Flag {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_basis: Option<LegalBasis>,
     pub source: Source,
-    #[serde(default, with = "super::subject::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "super::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<Subject>,
     pub urgency: Urgency,
     pub state: FlagState,
@@ -166,7 +166,7 @@ pub struct Flag {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Box<Pending>>,
     /// What the version before linked to and this one does not.
-    #[serde(default, with = "super::subject::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "super::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
     pub unlinked: Vec<Subject>,
     /// None in versions from before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]

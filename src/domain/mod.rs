@@ -14,6 +14,7 @@ pub mod vietqr;
 pub mod wallets;
 
 mod amendment;
+mod as_canonical;
 mod ascii;
 mod change;
 mod correction;

@@ -376,7 +376,7 @@ fn rows_that_are_copied_are_kept_whole_or_not_at_all() {
     bulk.copy(BulkTable::Change, &mut |rows| rows.put(&change)).unwrap();
     let id = [5; 16];
     let (id, text, int) = (Value::Blob(&id), Value::Text("t"), Value::Int(1));
-    let flag = [id, text, text, text, text, text, int, Value::Null, Value::Null, Value::Null, Value::Null];
+    let flag = [id, text, text, text, text, text, int, Value::Null, Value::Null, Value::Null, Value::Null, text];
     bulk.copy(BulkTable::Flag, &mut |rows| rows.put(&flag)).unwrap();
     bulk.copy(BulkTable::FlagVersion, &mut |rows| rows.put(&[id, int, int, text])).unwrap();
     let kept = [text, text, id, int, text, int, int, text, text, id];
