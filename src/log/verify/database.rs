@@ -261,7 +261,10 @@ mod tests {
             bytes[at] ^= 1_u8 << bit;
             fs::write(&path, bytes).unwrap();
             if let Ok(report) = verify(&path, "main") {
-                prop_assert_eq!(report, verify_with(&LOG.0, &[old().key()], Kept::default()).unwrap());
+                let whole = verify_with(&LOG.0, &[old().key()], Kept::default()).unwrap();
+                // A bit in the head of a page can hide the row of a checkpoint; what it covered is under those that follow.
+                prop_assert!(report.checkpoints <= whole.checkpoints);
+                prop_assert_eq!(Report { checkpoints: whole.checkpoints, ..report }, whole);
             }
         }
     }
