@@ -195,6 +195,10 @@ async fn a_registry_is_made_served_and_administered() {
     let bank = ask(&["party", "create", "970436", "--name", "Ngân hàng thử", "--role", "bank"]).json();
     assert_eq!((&bank["id"], &bank["state"]), (&json!("970436"), &json!("enabled")));
     ask(&["party", "create", "970436", "--name", "x", "--role", "bank"]).failed(1, "409");
+    ask(&["party", "create", "hanoi", "--name", "City", "--role", "police"]).json();
+    let ward = ["party", "create", "ward", "--name", "Ward", "--role", "police", "--parent"];
+    assert_eq!(ask(&[&ward[..], &["hanoi"]].concat()).json()["parent"], "hanoi");
+    ask(&[&ward[..], &["nowhere"]].concat()).failed(1, "/parent");
     let made =
         ask(&["client", "create", "--party", "970436", "--name", "Core", "--scope", "check", "--id", "core"]).json();
     let secret = made["client_secret"].as_str().unwrap();
