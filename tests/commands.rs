@@ -223,7 +223,7 @@ async fn a_registry_is_made_served_and_administered() {
     ask(&["client", "rotate", "nobody"]).failed(1, "404");
 
     let listed = |things: &str| ask(&[things, "list"]).done().lines().count();
-    assert_eq!((listed("party"), listed("client")), (2, 2));
+    assert_eq!((listed("party"), listed("client")), (4, 2));
     let (status, log) = process.terminate().await;
     assert!(status.success() && !log.contains(secret), "{log}");
     canhbao(&["health", "--metrics-listen", "127.0.0.1:1"]).failed(1, "canhbao: ");
