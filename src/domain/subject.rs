@@ -179,6 +179,18 @@ impl Subject {
         }
     }
 
+    /// The number by which it is known, without what it belongs to.
+    pub fn number(&self) -> &str {
+        let (first, second) = self.fields();
+        second.unwrap_or(first).1
+    }
+
+    /// The bank or the wallet's provider.
+    pub fn institution(&self) -> Option<&str> {
+        let (first, second) = self.fields();
+        second.map(|_| first.1)
+    }
+
     /// Accepts only what `canonical` writes. The directory of today is not asked: what was stored
     /// must be readable after a bank or a wallet provider has left it.
     pub fn from_canonical(text: &str) -> Option<Self> {
