@@ -113,7 +113,10 @@ mod tests {
 
     #[test]
     fn words_are_compared_without_diacritics() {
-        assert_eq!(folded("Giả danh Công an, ĐÒI chuyển-khoản  (Đống Đa)"), "gia danh cong an doi chuyen khoan dong da");
+        assert_eq!(
+            folded("Giả danh Công an, ĐÒI chuyển-khoản  (Đống Đa)"),
+            "gia danh cong an doi chuyen khoan dong da"
+        );
         assert_eq!(folded("e\u{302}\u{301} \u{1ebf}"), "e e", "composed and decomposed are the same");
         assert_eq!(folded(" 12/2026/HS "), "12 2026 hs");
         assert_eq!(folded("--"), "");
