@@ -5,7 +5,7 @@ mod clauses;
 mod find;
 mod write;
 
-pub use find::{Asked, Budget, Moment, Piece};
+pub use find::{Asked, Budget, Effort, Moment, Piece};
 pub use write::{Covered, KnownWords, Version};
 
 use super::{STATEMENTS_CACHED_MAX, SqliteConnection};

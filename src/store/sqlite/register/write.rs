@@ -177,7 +177,7 @@ fn upsert(
         "INSERT INTO flag (kind, institution, source, raised_at, first_at, id, state, verdict, category, unit, coordinated, \
          expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, version, change, content) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state, verdict = excluded.verdict, category = excluded.category, \
+         ON CONFLICT (id) DO UPDATE SET first_at = MIN(first_at, excluded.first_at), state = excluded.state, verdict = excluded.verdict, category = excluded.category, \
          unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
          changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
          since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, version = excluded.version, \
