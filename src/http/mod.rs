@@ -15,6 +15,7 @@ mod log;
 mod objections;
 mod parties;
 mod problem;
+mod search_body;
 mod stream;
 mod tiles;
 mod tokens;
