@@ -19,14 +19,28 @@ enum Act {
     Reject,
     Lift(LiftCause),
     Renew(Option<u64>),
-    Amend(Option<Verdict>, Option<Vec<u8>>),
-    Relieve(Option<Verdict>, Option<Vec<u8>>),
+    Amend(Content),
+    Relieve(Content),
     Transfer(u8),
 }
 
+/// What an amendment changes.
+#[derive(Clone, Debug)]
+struct Content {
+    verdict: Option<Verdict>,
+    links: Option<Vec<u8>>,
+    coordinating: Option<Vec<u8>>,
+}
+
+/// Nobody who has had to do with any flag.
+const STRANGER: u8 = 9;
+
+fn unit(number: u8) -> PartyId {
+    PartyId::parse(if number.is_multiple_of(2) { "city" } else { "ward" }).unwrap()
+}
+
 fn actor(number: u8) -> Actor {
-    let unit = if number.is_multiple_of(2) { "city" } else { "ward" };
-    Actor { party: PartyId::parse(unit).unwrap(), client: ClientId::parse(&format!("officer-{number}")).unwrap() }
+    Actor { party: unit(number), client: ClientId::parse(&format!("officer-{number}")).unwrap() }
 }
 
 fn subject(number: u8) -> Subject {
@@ -45,22 +59,29 @@ fn any_links() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::btree_set(1..5_u8, 0..4).prop_map(|set| set.into_iter().collect())
 }
 
+fn any_content() -> impl Strategy<Value = Content> {
+    let units = prop::option::of(prop::collection::btree_set(0..2_u8, 0..2));
+    (prop::option::of(any_verdict()), prop::option::of(any_links()), units).prop_map(|(verdict, links, units)| {
+        Content { verdict, links, coordinating: units.map(|units| units.into_iter().collect()) }
+    })
+}
+
 fn any_act() -> impl Strategy<Value = Act> {
-    let content = || (prop::option::of(any_verdict()), prop::option::of(any_links()));
     prop_oneof![
         3 => Just(Act::Approve),
         1 => Just(Act::Reject),
         1 => prop::sample::select(vec![LiftCause::Wrong, LiftCause::Ended]).prop_map(Act::Lift),
         2 => prop::option::of(1..20_000_u64).prop_map(Act::Renew),
-        3 => content().prop_map(|(verdict, links)| Act::Amend(verdict, links)),
-        1 => content().prop_map(|(verdict, links)| Act::Relieve(verdict, links)),
+        3 => any_content().prop_map(Act::Amend),
+        1 => any_content().prop_map(Act::Relieve),
         1 => (0..4_u8).prop_map(Act::Transfer),
     ]
 }
 
-fn changes(verdict: Option<Verdict>, links: Option<Vec<u8>>) -> Changes {
-    let linked = links.map(|links| links.into_iter().map(subject).collect());
-    Changes { verdict, linked, legal_basis: Some(basis()), ..Changes::default() }
+fn changes(content: Content) -> Changes {
+    let linked = content.links.map(|links| links.into_iter().map(subject).collect());
+    let coordinating = content.coordinating.map(|units| units.into_iter().map(unit).collect());
+    Changes { verdict: content.verdict, linked, coordinating, legal_basis: Some(basis()), ..Changes::default() }
 }
 
 fn proposal(verdict: Verdict, urgency: Urgency, links: Vec<u8>) -> Proposal {
@@ -87,8 +108,8 @@ fn tried(flag: &Flag, act: Act, by: u8, now: Timestamp) -> Result<Flag, MoveErro
         Act::Reject => flag.reject(by, reason, now),
         Act::Lift(cause) => flag.lift(by, reason, cause, now),
         Act::Renew(hours) => flag.renew(&by, hours.map(|hours| now.plus_ms(hours * HOUR_MS)), reason, now),
-        Act::Amend(verdict, links) => flag.amend(by, changes(verdict, links), reason, now),
-        Act::Relieve(verdict, links) => flag.relieve(by, changes(verdict, links), reason, now),
+        Act::Amend(content) => flag.amend(by, changes(content), reason, now),
+        Act::Relieve(content) => flag.relieve(by, changes(content), reason, now),
         Act::Transfer(to) => flag.transfer(&by, actor(to).party, actor(to).client, reason, now),
     }
 }
@@ -151,6 +172,11 @@ proptest! {
 }
 
 fn check(flag: &Flag, agreed: Option<&Agreed>, now: Timestamp) -> Result<(), TestCaseError> {
+    let waits = flag.approved_by.is_none() || flag.pending.is_some();
+    if waits && [FlagState::Proposed, FlagState::Active].contains(&flag.state_at(now)) {
+        let decided = flag.approve(actor(STRANGER), now);
+        prop_assert!(decided.is_ok(), "nobody can approve it: {:?}", decided);
+    }
     prop_assert!(flag.approved_by.as_ref().is_none_or(|by| by.client != flag.raised_by.client));
     if flag.state == FlagState::Active {
         let end = flag.expires_at.expect("an active flag has an end");
@@ -204,7 +230,8 @@ fn whoever_changed_a_proposal_does_not_approve_it() {
     let flag =
         Flag::propose(FlagId::from_bytes([1; 16]), proposal(Verdict::Warn, Urgency::Normal, vec![]), actor(0), now)
             .unwrap();
-    let changed = flag.amend(actor(1), changes(Some(Verdict::Block), None), "x".to_owned(), now).unwrap();
+    let heavier = Content { verdict: Some(Verdict::Block), links: None, coordinating: None };
+    let changed = flag.amend(actor(1), changes(heavier), "x".to_owned(), now).unwrap();
     assert_eq!(changed.state, FlagState::Proposed);
     assert_eq!(changed.approve(actor(1), now), Err(MoveError::SameOfficer));
     assert_eq!(changed.approve(actor(0), now), Err(MoveError::SameOfficer));

@@ -125,7 +125,8 @@ impl Flag {
         Ok(amended)
     }
 
-    /// Another unit and officer answer for it from here on. A unit that owns it no longer coordinates.
+    /// Another unit and officer answer for it from here on. A unit that owns it no longer coordinates, nor would it by what
+    /// waits, which could else not be approved.
     pub fn transfer(
         &self,
         by: &Actor,
@@ -139,7 +140,10 @@ impl Flag {
             return Err(MoveError::OwnedAlready);
         }
         let mut next = self.next(FlagMove::Transfer, by, Some(reason), now);
-        next.coordinating.retain(|coordinating| *coordinating != unit);
+        let waiting = next.pending.iter_mut().filter_map(|pending| pending.changes.coordinating.as_mut());
+        for units in waiting.chain([&mut next.coordinating]) {
+            units.retain(|coordinating| *coordinating != unit);
+        }
         Ok(Self { unit: Some(unit), officer: Some(officer), ..next })
     }
 

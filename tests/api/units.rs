@@ -134,6 +134,23 @@ async fn a_transferred_flag_is_the_other_wards() {
 }
 
 #[tokio::test]
+async fn an_amendment_that_waits_is_approved_also_after_a_transfer() {
+    let server = Server::start().await;
+    let id = raised_by(&server, "ward_a", "k", &proposal(account(NUMBER), "warn")).await;
+    act(&server, &id, "supervisor", "approve", "\"1\"").await.is(200);
+    let changes = json!({ "verdict": "hold", "coordinating": ["hanoi-dong-da", "hanoi-police"] });
+    let body = json!({ "reason": "A second victim", "changes": changes });
+    let ask = server.post(&format!("/v1/flags/{id}/amend")).by("ward_a").if_match("\"2\"").json(&body);
+    ask.send().await.is(200);
+    // The new owner is one of the units that the amendment names.
+    let given = transfer(&server, &id, "ward_a", 3, "hanoi-dong-da", "demo-ward_b").await.is(200).json();
+    assert_eq!(given["pending"]["changes"]["coordinating"], json!(["hanoi-police"]));
+    let approved = act(&server, &id, "supervisor", "approve", "\"4\"").await.is(200).json();
+    assert_eq!((&approved["verdict"], &approved["coordinating"]), (&json!("hold"), &json!(["hanoi-police"])));
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_flag_is_proposed_for_the_own_unit_or_one_below() {
     let server = Server::start().await;
     let body = |unit: &str| with(proposal(account(NUMBER), "warn"), "unit", unit);
