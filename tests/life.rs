@@ -78,6 +78,11 @@ fn any_act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// Until the next act: mostly soon, so that several come before an urgent flag ends.
+fn any_hours() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 0..20_u64, 1 => 0..400_u64]
+}
+
 fn changes(content: Content) -> Changes {
     let linked = content.links.map(|links| links.into_iter().map(subject).collect());
     let coordinating = content.coordinating.map(|units| units.into_iter().map(unit).collect());
@@ -128,13 +133,14 @@ proptest! {
         urgent: bool,
         links in any_links(),
         raiser in 0..4_u8,
-        acts in prop::collection::vec((any_act(), 0..4_u8, 0..400_u64), 0..25),
+        acts in prop::collection::vec((any_act(), 0..4_u8, any_hours()), 0..25),
     ) {
         let mut now = Timestamp::from_ms(1_000_000);
         let urgency = if urgent && verdict != Verdict::Block { Urgency::Urgent } else { Urgency::Normal };
         let id = FlagId::from_bytes([1; 16]);
         let mut flag = Flag::propose(id, proposal(verdict, urgency, links), actor(raiser), now).unwrap();
         let mut agreed: Option<Agreed> = None;
+        let mut drafters: HashSet<u8> = HashSet::new();
         for (act, by, hours) in acts {
             now = now.plus_ms(hours * HOUR_MS);
             let before = flag.clone();
@@ -151,6 +157,11 @@ proptest! {
                     if matches!(act, Act::Approve) {
                         prop_assert_ne!(by, raiser, "approved by its raiser");
                         prop_assert_ne!(Some(actor(by).client), author, "approved by who amended it");
+                        prop_assert!(!drafters.contains(&by), "approved by who changed it before");
+                        drafters.clear();
+                    }
+                    if before.approved_by.is_none() && matches!(act, Act::Amend(_) | Act::Relieve(_)) {
+                        drafters.insert(by);
                     }
                     let gone: HashSet<_> = before.linked.iter().filter(|old| !next.linked.contains(old)).collect();
                     prop_assert_eq!(next.unlinked.iter().collect::<HashSet<_>>(), gone, "the index would keep a link");

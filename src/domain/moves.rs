@@ -94,13 +94,17 @@ impl Flag {
         Ok(Self { expires_at: Some(end), ..self.next(FlagMove::Renew, by, Some(reason), now) })
     }
 
-    /// Other content. A proposal is simply changed; of a flag in force a change that weighs more waits for another officer,
-    /// and any other is made at once. The newest amendment takes the place of one that waits.
+    /// Other content. What nobody has approved yet is simply changed, unless it answers and would weigh more. Of an approved
+    /// flag a change that weighs more waits for another officer, and any other is made at once. The newest amendment takes
+    /// the place of one that waits.
     pub fn amend(&self, by: Actor, changes: Changes, reason: String, now: Timestamp) -> Result<Self, MoveError> {
         let state = self.open_to_change("amended", now)?;
         let next = self.next(FlagMove::Amend, &by, Some(reason.clone()), now);
         let amended = next.with(&changes, now)?;
-        if state == FlagState::Proposed {
+        if self.approved_by.is_none() {
+            if state == FlagState::Active && amended.weighs_more_than(self) {
+                return Err(MoveError::NotApproved { wanted: "amended like this" });
+            }
             let mut drafted_by = self.drafted_by.clone();
             if by.client != self.raised_by.client && !drafted_by.contains(&by.client) {
                 drafted_by.push(by.client);
@@ -109,9 +113,6 @@ impl Flag {
         }
         if !amended.weighs_more_than(self) {
             return Ok(Self { pending: None, ..amended });
-        }
-        if self.approved_by.is_none() {
-            return Err(MoveError::NotApproved { wanted: "amended like this" });
         }
         Ok(Self { pending: Some(Box::new(Pending { changes, by, at: now, reason })), ..next })
     }

@@ -76,6 +76,11 @@ async fn who_amended_a_flag_does_not_approve_it() {
     let changed = change(&server, id, "supervisor", "amend", 1, &heavier).await.is(200).json();
     assert_eq!((&changed["state"], &changed["verdict"]), (&json!("proposed"), &json!("hold")));
     act(&server, id, "supervisor", "approve", "\"2\"").await.refused(403, "insufficient_scope");
+    // An urgent flag waits for its decision as well.
+    let urgent = with(proposal(account(OTHER), "warn"), "urgent", true);
+    let id = raise(&server, "u", &urgent).await.is(201).json()["id"].as_str().unwrap().to_owned();
+    change(&server, &id, "supervisor", "amend", 1, &amendment(json!({ "case": "HN-2" }))).await.is(200);
+    act(&server, &id, "supervisor", "approve", "\"2\"").await.refused(403, "insufficient_scope");
     server.finish().await;
 }
 
