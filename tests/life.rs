@@ -150,7 +150,10 @@ proptest! {
                 Ok(next) => {
                     prop_assert_eq!(next.version, before.version + 1);
                     let ended = [FlagState::Rejected, FlagState::Lifted, FlagState::Expired];
-                    prop_assert!(!ended.contains(&state), "{:?} of a flag that has ended", act);
+                    let is_found_wrong = matches!(act, Act::Lift(LiftCause::Wrong))
+                        && state != FlagState::Rejected
+                        && before.closing_cause != Some(LiftCause::Wrong);
+                    prop_assert!(!ended.contains(&state) || is_found_wrong, "{:?} of a flag that has ended", act);
                     prop_assert_eq!(&next.raised_by, &before.raised_by);
                     prop_assert_eq!(next.step().by, actor(by));
                     let author = before.pending.as_ref().map(|pending| pending.by.client.clone());
@@ -174,6 +177,9 @@ proptest! {
                         let links = next.linked.iter().cloned().collect();
                         agreed = Some(Agreed { verdict: next.verdict, links });
                     }
+                    let was_wrong = next.state == FlagState::Rejected || next.closing_cause == Some(LiftCause::Wrong);
+                    prop_assert_eq!(next.must_be_corrected(), was_wrong && next.since.is_some());
+                    prop_assert!(before.since.is_none() || next.since == before.since, "nobody learns that it answered");
                     flag = next;
                 }
             }

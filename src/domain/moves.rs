@@ -72,11 +72,21 @@ impl Flag {
         Ok(self.closed(FlagMove::Reject, FlagState::Rejected, by, reason, now))
     }
 
-    /// Anybody who may write flags can lift one, its raiser too: an innocent holder should not wait for a second officer.
+    /// Anybody who may write flags can lift one, its raiser too: an innocent holder should not wait for a second officer. That
+    /// it was wrong may also be found after its end, and then those who were answered with it must still be told.
     pub fn lift(&self, by: Actor, reason: String, cause: LiftCause, now: Timestamp) -> Result<Self, MoveError> {
-        self.in_force("lifted", now)?;
+        if cause != LiftCause::Wrong || !self.has_ended_as_right(now) {
+            self.in_force("lifted", now)?;
+        }
         let closed = self.closed(FlagMove::Lift, FlagState::Lifted, by, reason, now);
         Ok(Self { closing_cause: Some(cause), ..closed })
+    }
+
+    fn has_ended_as_right(&self, now: Timestamp) -> bool {
+        match self.state_at(now) {
+            FlagState::Lifted | FlagState::Expired => !self.must_be_corrected(),
+            FlagState::Proposed | FlagState::Active | FlagState::Rejected => false,
+        }
     }
 
     /// A later end, without a new decision. An urgent flag has none to prolong before it is approved.

@@ -4,8 +4,8 @@ use super::flags::{etag, in_changes};
 use super::{Answered, Call, Error, IdempotencyKey, Registry, random_bytes, render};
 use crate::domain::party::{PartyId, Role};
 use crate::domain::{
-    Actor, Attachment, Change, Changes, Flag, FlagId, FlagState, LiftCause, LogPosition, NewObjection, Objection,
-    ObjectionId, ObjectionState, Remedy, Replaces, Standing, Timestamp,
+    Actor, Attachment, Change, Changes, Flag, FlagId, FlagState, LiftCause, LogPosition, MoveError, NewObjection,
+    Objection, ObjectionId, ObjectionState, Remedy, Replaces, Standing, Timestamp,
 };
 use crate::log::{Act, Entry, Resource};
 use crate::store::objections::{ObjectionPage, Told};
@@ -61,7 +61,7 @@ impl Registry {
         }
     }
 
-    /// The flag is lifted as wrong or, if changes are given, amended, in the same step.
+    /// The flag is lifted as wrong, also if it has ended before, or, if changes are given, amended, in the same step.
     pub async fn uphold_objection(
         &self,
         call: &Call,
@@ -78,10 +78,15 @@ impl Registry {
                 let relieved = flag.relieve(by.clone(), changes, answer.clone(), now);
                 (Remedy::Amended, Some(relieved.map_err(|error| in_changes(error.into()))?))
             }
-            None if flag.state_at(now) == FlagState::Active => {
-                (Remedy::Lifted, Some(flag.lift(by.clone(), answer.clone(), LiftCause::Wrong, now)?))
+            None => {
+                let was_in_force = flag.state_at(now) == FlagState::Active;
+                let lifted = match flag.lift(by.clone(), answer.clone(), LiftCause::Wrong, now) {
+                    // That it was wrong is told already.
+                    Err(MoveError::Illegal { .. }) => None,
+                    lifted => Some(lifted?),
+                };
+                (if was_in_force { Remedy::Lifted } else { Remedy::EndedBefore }, lifted)
             }
-            None => (Remedy::EndedBefore, None),
         };
         let flag_version = moved.as_ref().map(|moved| moved.version);
         let decided = objection.uphold(by, answer, remedy, flag_version, now)?;

@@ -169,7 +169,7 @@ async fn each_illegal_move_is_refused_by_its_name() {
         ("renew", "renewed", json!({ "reason": "x" })),
         ("amend", "amended", amendment(json!({ "case": "HN-9" }))),
         ("transfer", "transferred", json!({ "reason": "x", "unit": "hanoi-dong-da", "officer": "demo-ward_b" })),
-        ("lift", "lifted", json!({ "reason": "x", "cause": "wrong" })),
+        ("lift", "lifted", json!({ "reason": "x", "cause": "ended" })),
     ];
     for (place, state, etag) in [(1, "rejected", 2), (2, "lifted", 3)] {
         for (what, done, body) in &bodies {
@@ -392,6 +392,35 @@ async fn who_was_answered_with_a_wrong_flag_is_told_in_its_history() {
     let other = active(&server, "other", &proposal(account(OTHER), "warn")).await;
     act(&server, &other, "officer", "lift", "\"2\"").await.is(200);
     assert_eq!(history(&server, &other).await["correction"], Value::Null);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn that_a_flag_was_wrong_may_be_found_after_its_end_and_once() {
+    let server = Server::start().await;
+    let wrong = json!({ "reason": "The account was taken over", "cause": "wrong" });
+    let lifted = active(&server, "k", &proposal(account(NUMBER), "hold")).await;
+    for name in ["supervisor", "bank"] {
+        server.token(name).await;
+    }
+    let ends = now().plus_ms(1_500).to_string();
+    let urgent = with(with(proposal(account(OTHER), "warn"), "urgent", true), "expires_at", ends);
+    let expired = raise(&server, "e", &urgent).await.is(201).json()["id"].as_str().unwrap().to_owned();
+    for number in [NUMBER, OTHER] {
+        verdict(&server, account(number)).await;
+    }
+    act(&server, &lifted, "officer", "lift", "\"2\"").await.is(200);
+    eventually(Duration::from_secs(10), "the end", async || read(&server, &expired).await["state"] == "expired").await;
+    change(&server, &expired, "officer", "lift", 1, &json!({ "reason": "Over" }))
+        .await
+        .refused(422, "invalid_transition");
+    for (id, version) in [(lifted, 3), (expired, 1)] {
+        let found = change(&server, &id, "officer_b", "lift", version, &wrong).await.is(200).json();
+        assert_eq!((&found["state"], &found["closing_cause"]), (&json!("lifted"), &json!("wrong")));
+        let told = history(&server, &id).await;
+        assert_eq!(told["correction"]["parties"][0]["party"], "970436");
+        change(&server, &id, "officer_b", "lift", version + 1, &wrong).await.refused(422, "invalid_transition");
+    }
     server.finish().await;
 }
 
