@@ -121,6 +121,7 @@ fn tried(flag: &Flag, act: Act, by: u8, now: Timestamp) -> Result<Flag, MoveErro
 
 /// What somebody other than its authors has agreed to, as the test keeps it.
 struct Agreed {
+    at: Timestamp,
     verdict: Verdict,
     links: HashSet<Subject>,
 }
@@ -175,7 +176,13 @@ proptest! {
                     }
                     if matches!(act, Act::Approve) {
                         let links = next.linked.iter().cloned().collect();
-                        agreed = Some(Agreed { verdict: next.verdict, links });
+                        agreed = Some(Agreed { at: now, verdict: next.verdict, links });
+                    }
+                    if let (Some(agreed), Act::Renew(_)) = (&agreed, &act)
+                        && next.expires_at > before.expires_at
+                    {
+                        let last = agreed.at.plus_ms(longest_ms(next.verdict));
+                        prop_assert!(next.expires_at <= Some(last), "renewed for ever on one decision");
                     }
                     let was_wrong = next.state == FlagState::Rejected || next.closing_cause == Some(LiftCause::Wrong);
                     prop_assert_eq!(next.must_be_corrected(), was_wrong && next.since.is_some());
@@ -186,6 +193,15 @@ proptest! {
             check(&flag, agreed.as_ref(), now)?;
         }
     }
+}
+
+fn longest_ms(verdict: Verdict) -> u64 {
+    let days = match verdict {
+        Verdict::Clear | Verdict::Warn => 365,
+        Verdict::Hold => 90,
+        Verdict::Block => 1095,
+    };
+    days * 24 * HOUR_MS
 }
 
 fn check(flag: &Flag, agreed: Option<&Agreed>, now: Timestamp) -> Result<(), TestCaseError> {
@@ -209,12 +225,7 @@ fn check(flag: &Flag, agreed: Option<&Agreed>, now: Timestamp) -> Result<(), Tes
                 prop_assert!(flag.pending.is_none());
             }
         }
-        let longest_days = match flag.verdict {
-            Verdict::Clear | Verdict::Warn => 365,
-            Verdict::Hold => 90,
-            Verdict::Block => 1095,
-        };
-        prop_assert!(end <= now.plus_ms(longest_days * 24 * HOUR_MS), "longer than the verdict allows");
+        prop_assert!(end <= now.plus_ms(longest_ms(flag.verdict)), "longer than the verdict allows");
     } else {
         prop_assert!(flag.listed().is_none(), "{:?} answers checks", flag.state);
         prop_assert!(flag.pending.is_none());
@@ -239,6 +250,32 @@ fn a_flag_of_before_units_is_its_raisers_and_tells_who_made_it() {
     let old: Flag = serde_json::from_value(old).unwrap();
     assert_eq!((old.unit().as_str(), old.officer().as_str()), ("city", "officer-0"));
     assert_eq!(old.step(), approved.step());
+}
+
+#[test]
+fn a_renewal_beyond_what_was_approved_waits_for_another_officer() {
+    let raised_at = Timestamp::from_ms(5);
+    let day = |days: u64| raised_at.plus_ms(days * 24 * HOUR_MS);
+    let hold = proposal(Verdict::Hold, Urgency::Normal, vec![]);
+    let flag = Flag::propose(FlagId::from_bytes([1; 16]), hold, actor(0), raised_at).unwrap();
+    let flag = flag.approve(actor(1), raised_at).unwrap();
+    let renew = |flag: &Flag, at: u64, end: u64| flag.renew(&actor(0), Some(day(end)), "x".to_owned(), day(at));
+    let flag = renew(&flag, 20, 90).unwrap();
+    assert_eq!((flag.expires_at, &flag.pending), (Some(day(90)), &None));
+    let waiting = renew(&flag, 60, 91).unwrap();
+    assert_eq!(waiting.expires_at, Some(day(90)));
+    assert_eq!(renew(&waiting, 61, 92), Err(MoveError::AnotherWaits));
+    assert_eq!(waiting.approve(actor(0), day(61)), Err(MoveError::SameOfficer));
+    assert_eq!(
+        waiting.approve(actor(1), day(90)).map_err(|error| error.to_string()),
+        Err("a flag that is expired cannot be approved".to_owned())
+    );
+    let approved = waiting.approve(actor(1), day(89)).unwrap();
+    assert_eq!((approved.expires_at, &approved.pending), (Some(day(91)), &None));
+    // From this decision on it may last as long again.
+    assert_eq!(renew(&approved, 90, 179).unwrap().expires_at, Some(day(179)));
+    let refused = waiting.reject(actor(1), "x".to_owned(), day(61)).unwrap();
+    assert_eq!((refused.expires_at, refused.pending), (Some(day(90)), None));
 }
 
 #[test]

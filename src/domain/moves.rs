@@ -19,6 +19,8 @@ pub enum MoveError {
     ExpiryPassed,
     #[error("a renewal must end later than the flag does now")]
     EndsEarlier,
+    #[error("an amendment must be decided on before the flag gets an end that needs a decision as well")]
+    AnotherWaits,
     #[error("the unit and the officer have the flag already")]
     OwnedAlready,
     #[error("what an upheld objection changes must not weigh heavier than before")]
@@ -36,7 +38,7 @@ impl From<ProposalError> for MoveError {
 }
 
 impl Flag {
-    /// Puts the proposal, or the amendment that waits, in force.
+    /// Puts the proposal, or what waits, in force.
     pub fn approve(&self, by: Actor, now: Timestamp) -> Result<Self, MoveError> {
         self.open_to_decision("approved", now)?;
         self.decided_by_another(&by)?;
@@ -46,7 +48,7 @@ impl Flag {
         }
         let next = self.next(FlagMove::Approve, &by, None, now);
         let next = match &self.pending {
-            Some(pending) => Self { pending: None, ..next.with(&pending.changes, now)? },
+            Some(pending) => pending.put_in(&next, now)?,
             None => next,
         };
         let (default_ms, _) = lifetime_ms(next.verdict);
@@ -62,7 +64,7 @@ impl Flag {
         })
     }
 
-    /// Ends a proposal; of a flag in force it refuses the amendment that waits, and no more.
+    /// Ends a proposal; of a flag in force it refuses what waits, and no more.
     pub fn reject(&self, by: Actor, reason: String, now: Timestamp) -> Result<Self, MoveError> {
         self.open_to_decision("rejected", now)?;
         self.decided_by_another(&by)?;
@@ -89,19 +91,28 @@ impl Flag {
         }
     }
 
-    /// A later end, without a new decision. An urgent flag has none to prolong before it is approved.
+    /// A later end. One that lies beyond what the last approval could give waits for another officer, so that no flag lasts
+    /// for ever on one decision. An urgent flag has no end to prolong before it is approved.
     pub fn renew(&self, by: &Actor, end: Option<Timestamp>, reason: String, now: Timestamp) -> Result<Self, MoveError> {
         self.in_force("renewed", now)?;
-        if self.approved_by.is_none() {
+        let Some(approved_at) = self.approved_at else {
             return Err(MoveError::NotApproved { wanted: "renewed" });
-        }
-        let (default_ms, _) = lifetime_ms(self.verdict);
+        };
+        let (default_ms, longest_ms) = lifetime_ms(self.verdict);
         let end = end.unwrap_or(now.plus_ms(default_ms));
         check_end(self.verdict, end, now)?;
         if self.expires_at.is_some_and(|current| end <= current) {
             return Err(MoveError::EndsEarlier);
         }
-        Ok(Self { expires_at: Some(end), ..self.next(FlagMove::Renew, by, Some(reason), now) })
+        let next = self.next(FlagMove::Renew, by, Some(reason.clone()), now);
+        if end <= approved_at.plus_ms(longest_ms) {
+            return Ok(Self { expires_at: Some(end), ..next });
+        }
+        if self.pending.is_some() {
+            return Err(MoveError::AnotherWaits);
+        }
+        let (changes, by) = (Changes::default(), by.clone());
+        Ok(Self { pending: Some(Box::new(Pending { changes, expires_at: Some(end), by, at: now, reason })), ..next })
     }
 
     /// Other content. What nobody has approved yet is simply changed, unless it answers and would weigh more. Of an approved
@@ -124,7 +135,7 @@ impl Flag {
         if !amended.weighs_more_than(self) {
             return Ok(Self { pending: None, ..amended });
         }
-        Ok(Self { pending: Some(Box::new(Pending { changes, by, at: now, reason })), ..next })
+        Ok(Self { pending: Some(Box::new(Pending { changes, expires_at: None, by, at: now, reason })), ..next })
     }
 
     /// An amendment that follows from an upheld objection: made at once, or not at all.

@@ -151,6 +151,17 @@ async fn a_renewal_gives_a_later_end_within_what_the_verdict_allows() {
     assert!(renewed["expires_at"].as_str().unwrap() > in_days(29).as_str());
     assert_eq!((&renewed["version"], &renewed["state"]), (&json!(4), &json!("active")));
     renew(3, None).await.refused(412, "stale_version");
+    // At the most the verdict allows now, which is more than it allowed when the flag was approved.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let last = in_days(90);
+    let waiting = renew(4, Some(last.clone())).await.is(200).json();
+    assert_eq!(
+        (&waiting["expires_at"], &waiting["pending"]["changes"]),
+        (&renewed["expires_at"], &json!({ "expires_at": last }))
+    );
+    renew(5, Some(in_days(90))).await.refused(422, "invalid_transition");
+    let approved = act(&server, &id, "supervisor", "approve", "\"5\"").await.is(200).json();
+    assert_eq!((&approved["expires_at"], &approved["pending"]), (&json!(last), &Value::Null));
     server.finish().await;
 }
 
