@@ -5,10 +5,11 @@ use super::flag_view::FlagView;
 use super::{Answered, Call, Error, IdempotencyKey, Registry, random_bytes, render};
 use crate::domain::party::{AccessState, ClientId, PartyId, Role, Scope};
 use crate::domain::{
-    Actor, Change, Changes, Flag, FlagId, LiftCause, MoveError, Proposal, Replaces, Standing, Timestamp, Violation,
+    Actor, Change, Changes, Flag, FlagId, LiftCause, MoveError, Proposal, Replaces, Standing, Subject, Timestamp,
+    URGENT_AGAIN_MS, Urgency, Violation,
 };
 use crate::log::{Act, Entry, EntrySubject, FlagVersion, Resource};
-use crate::store;
+use crate::store::{self, Connection};
 
 const ONLY_THE_ROOT_DECIDES: &str = "The unit at the root of the owner's units decides.";
 const ONLY_OWNERS_CHANGE: &str = "The owning unit and those above it may do this.";
@@ -30,6 +31,9 @@ impl Registry {
             return Err(invalid("/unit", "expected the own unit, or one below it"));
         }
         self.must_be_units(&proposal.coordinating, "/coordinating")?;
+        if proposal.urgency == Urgency::Urgent {
+            self.must_not_follow_another(&proposal, call.at).await?;
+        }
         let id = FlagId::mint(call.at, random_bytes()?);
         let flag = Flag::propose(id, proposal, call.actor.clone(), call.at)?;
         let body = render(&FlagView::new(&flag, call.at))?;
@@ -38,6 +42,28 @@ impl Registry {
         let etag = etag(flag.version);
         let change = Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag) };
         self.create(call, key, entry, change, body, etag, location).await
+    }
+
+    /// Refuses an urgent flag for a subject that another one has answered for without anybody's approval.
+    async fn must_not_follow_another(&self, proposal: &Proposal, now: Timestamp) -> Result<(), Error> {
+        let subjects: Vec<Subject> = std::iter::once(&proposal.subject).chain(&proposal.linked).cloned().collect();
+        let first = FlagId::mint(now.minus_ms(URGENT_AGAIN_MS), [0; 16]);
+        let find = move |connection: &mut dyn Connection| {
+            for (place, subject) in subjects.iter().enumerate() {
+                let before = store::history::answered_for(connection, subject, first)?;
+                if before.iter().any(Flag::is_urgent_alone) {
+                    return Ok(Some(place));
+                }
+            }
+            Ok(None)
+        };
+        match self.read(find).await? {
+            None => Ok(()),
+            Some(place) => {
+                let pointer = place.checked_sub(1).map_or("/subject".to_owned(), |place| format!("/linked/{place}"));
+                Err(invalid(&pointer, "an urgent flag of the last 30 days, which nobody has approved, names it"))
+            }
+        }
     }
 
     pub async fn approve_flag(&self, call: &Call, id: FlagId, version: u32) -> Result<Answered, Error> {

@@ -2,7 +2,7 @@
 
 use super::flags::read_flag;
 use super::{Connection, StoreError, Value};
-use crate::domain::{Flag, FlagId, LogPosition, Timestamp};
+use crate::domain::{Flag, FlagId, LogPosition, Subject, Timestamp};
 
 /// One version of a flag with the entry of the act that made it.
 pub struct Version {
@@ -44,5 +44,30 @@ pub fn version_at(connection: &mut dyn Connection, id: FlagId, at: Timestamp) ->
             Ok(())
         },
     )?;
+    Ok(found)
+}
+
+/// The newest versions of the flags with the id `first` or a later one that have answered for a subject, by their own or by
+/// link.
+pub fn answered_for(
+    connection: &mut dyn Connection,
+    subject: &Subject,
+    first: FlagId,
+) -> Result<Vec<Flag>, StoreError> {
+    let canonical = subject.canonical();
+    let mut found = Vec::new();
+    for sql in [
+        "SELECT flag_version.body FROM flag JOIN flag_version \
+         ON flag_version.flag = flag.id AND flag_version.version = flag.version \
+         WHERE flag.subject = $1 AND flag.id >= $2 AND flag.since IS NOT NULL",
+        "SELECT flag_version.body FROM flag_link JOIN flag ON flag.id = flag_link.flag JOIN flag_version \
+         ON flag_version.flag = flag.id AND flag_version.version = flag.version \
+         WHERE flag_link.subject = $1 AND flag_link.flag >= $2 AND flag.since IS NOT NULL",
+    ] {
+        connection.query(sql, &[Value::Text(&canonical), Value::Blob(first.as_bytes())], &mut |row| {
+            found.push(read_flag(row, 0)?);
+            Ok(())
+        })?;
+    }
     Ok(found)
 }

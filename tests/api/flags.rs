@@ -302,6 +302,42 @@ async fn an_urgent_flag_answers_at_once_and_for_three_days() {
 }
 
 #[tokio::test]
+async fn urgent_flags_do_not_follow_one_another_without_a_decision() {
+    let server = Server::start().await;
+    let (phone, other) = (json!({ "kind": "phone", "number": "0912345678" }), account("9100000000002"));
+    let urgent = |subject: &Value, linked: Value| {
+        with(with(proposal(subject.clone(), "warn"), "urgent", true), "linked", linked)
+    };
+    let raised = raise(&server, "first", &urgent(&account(NUMBER), json!([phone]))).await.is(201).json();
+    let id = raised["id"].as_str().unwrap();
+    // Neither while it answers nor after its end, by whatever it names and whoever it is.
+    for version in 1..3 {
+        for (body, pointer) in [
+            (urgent(&account(NUMBER), json!([])), "/subject"),
+            (urgent(&phone, json!([])), "/subject"),
+            (urgent(&other, json!([account("9100000000003"), phone])), "/linked/1"),
+        ] {
+            for by in ["officer", "ward_a"] {
+                let refused = server.post("/v1/flags").by(by).key("again").json(&body).send().await;
+                assert_eq!(refused.refused(400, "invalid_request").pointers(), [pointer], "{body:#}");
+            }
+        }
+        if version == 1 {
+            act(&server, id, "officer", "lift", "\"1\"").await.is(200);
+        }
+    }
+    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "clear");
+    // A proposal that waits for its decision is taken, and so is what names none of them.
+    raise(&server, "normal", &proposal(account(NUMBER), "warn")).await.is(201);
+    let approved = raise(&server, "other", &urgent(&other, json!([]))).await.is(201).json();
+    act(&server, approved["id"].as_str().unwrap(), "supervisor", "approve", "\"1\"").await.is(200);
+    raise(&server, "after a decision", &urgent(&other, json!([]))).await.is(201);
+    // The first answer to a repetition stays what it was.
+    raise(&server, "first", &urgent(&account(NUMBER), json!([phone]))).await.is(201);
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_flag_stops_in_the_millisecond_of_its_expiry() {
     let server = Server::start().await;
     // Proving a client takes its time, and the two seconds are for the flag.
