@@ -50,11 +50,42 @@ async fn a_malformed_proposal_is_refused_with_its_place() {
     let mut bad_date = block.clone();
     bad_date["legal_basis"]["issued_on"] = json!("2026-02-30");
     let in_days = |days: u64| json!(now().plus_ms(days * 86_400_000).to_string());
+    let without = |name: &str| {
+        let mut body = warn.clone();
+        body.as_object_mut().unwrap().remove(name);
+        body
+    };
+    let basis =
+        |name: &str, value: Value| with(block.clone(), "legal_basis", with(block["legal_basis"].clone(), name, value));
     let cases = [
+        (without("subject"), "/subject"),
+        (without("verdict"), "/verdict"),
+        (without("category"), "/category"),
+        (without("reason"), "/reason"),
+        (set("subject", Value::Null), "/subject"),
+        (set("verdict", Value::Null), "/verdict"),
+        (set("category", json!(["mule"])), "/category"),
+        (set("case", json!("")), "/case"),
+        (set("case", json!(17)), "/case"),
+        (set("reason", json!("")), "/reason"),
+        (set("expires_at", Value::Null), "/expires_at"),
+        (set("urgent", json!("yes")), "/urgent"),
+        (set("source", json!({ "reference": "R-1" })), "/source/kind"),
+        (set("source", json!({ "kind": "citizen", "reference": "x".repeat(129) })), "/source/reference"),
+        (set("source", json!({ "kind": "citizen", "name": "x" })), "/source/name"),
+        (set("unit", json!("Hanoi")), "/unit"),
+        (set("unit", Value::Null), "/unit"),
+        (set("legal_basis", json!({})), "/legal_basis/document"),
+        (basis("document", json!("")), "/legal_basis/document"),
+        (basis("document", json!("x".repeat(129))), "/legal_basis/document"),
+        (basis("authority", json!("x".repeat(201))), "/legal_basis/authority"),
+        (basis("authority", Value::Null), "/legal_basis/authority"),
+        (basis("issued_on", json!("20261120")), "/legal_basis/issued_on"),
+        (basis("signed_by", json!("x")), "/legal_basis/signed_by"),
         (no_case, "/case"),
         (no_basis, "/legal_basis"),
         (bad_date, "/legal_basis/issued_on"),
-        (with(block, "urgent", true), "/urgent"),
+        (with(block.clone(), "urgent", true), "/urgent"),
         (set("verdict", json!("clear")), "/verdict"),
         (set("verdict", json!("deny")), "/verdict"),
         (set("category", json!("theft")), "/category"),

@@ -213,6 +213,18 @@ async fn a_malformed_change_is_refused_with_its_place() {
         ("renew", json!({ "reason": "x", "expires_at": "2026-11-20" }), "/expires_at"),
         ("renew", json!({ "reason": "x", "expires_at": null }), "/expires_at"),
         ("renew", json!({ "reason": "x", "days": 3 }), "/days"),
+        ("approve", json!({ "reason": "x" }), "/reason"),
+        ("reject", json!({ "reason": long }), "/reason"),
+        ("reject", json!({ "reason": "x", "cause": "wrong" }), "/cause"),
+        ("lift", json!({ "reason": long }), "/reason"),
+        ("lift", json!({ "reason": null }), "/reason"),
+        ("amend", json!({ "reason": long, "changes": { "case": "x" } }), "/reason"),
+        ("amend", amendment(json!({ "category": null })), "/changes/category"),
+        ("amend", amendment(json!({ "case": null })), "/changes/case"),
+        ("amend", amendment(json!({ "reason": "" })), "/changes/reason"),
+        ("amend", amendment(json!({ "legal_basis": null })), "/changes/legal_basis"),
+        ("amend", amendment(json!({ "legal_basis": {} })), "/changes/legal_basis/document"),
+        ("amend", amendment(json!({ "coordinating": null })), "/changes/coordinating"),
         ("amend", json!({ "reason": "x" }), "/changes"),
         ("amend", json!({ "changes": { "case": "x" } }), "/reason"),
         ("amend", json!({ "reason": "x", "changes": [] }), "/changes"),
@@ -240,7 +252,8 @@ async fn a_malformed_change_is_refused_with_its_place() {
         ("amend", amendment(json!({ "expires_at": in_days(3) })), "/changes/expires_at"),
     ];
     for (what, body, pointer) in cases {
-        let answer = change(&server, &id, "officer", what, 2, &body).await.refused(400, "invalid_request");
+        let by = if ["approve", "reject"].contains(&what) { "supervisor" } else { "officer" };
+        let answer = change(&server, &id, by, what, 2, &body).await.refused(400, "invalid_request");
         assert_eq!(answer.pointers(), [pointer], "{what} {body:#}");
     }
     let unknown = amendment(json!({ "linked": [account("1")] }));
@@ -349,6 +362,10 @@ async fn a_malformed_search_is_refused_with_its_place() {
     let cases = [
         (json!({ "as_of": in_days(1) }), "/as_of"),
         (json!({ "as_of": "now" }), "/as_of"),
+        (json!({ "as_of": null }), "/as_of"),
+        (json!({ "state": null }), "/state"),
+        (json!({ "cursor": null }), "/cursor"),
+        (json!({ "limit": null }), "/limit"),
         (json!({ "state": "open" }), "/state"),
         (json!({ "subject": null }), "/subject"),
         (json!({ "cursor": "x" }), "/cursor"),
