@@ -19,14 +19,28 @@ enum Act {
     Reject,
     Lift(LiftCause),
     Renew(Option<u64>),
-    Amend(Option<Verdict>, Option<Vec<u8>>),
-    Relieve(Option<Verdict>, Option<Vec<u8>>),
+    Amend(Content),
+    Relieve(Content),
     Transfer(u8),
 }
 
+/// What an amendment changes.
+#[derive(Clone, Debug)]
+struct Content {
+    verdict: Option<Verdict>,
+    links: Option<Vec<u8>>,
+    coordinating: Option<Vec<u8>>,
+}
+
+/// Nobody who has had to do with any flag.
+const STRANGER: u8 = 9;
+
+fn unit(number: u8) -> PartyId {
+    PartyId::parse(if number.is_multiple_of(2) { "city" } else { "ward" }).unwrap()
+}
+
 fn actor(number: u8) -> Actor {
-    let unit = if number.is_multiple_of(2) { "city" } else { "ward" };
-    Actor { party: PartyId::parse(unit).unwrap(), client: ClientId::parse(&format!("officer-{number}")).unwrap() }
+    Actor { party: unit(number), client: ClientId::parse(&format!("officer-{number}")).unwrap() }
 }
 
 fn subject(number: u8) -> Subject {
@@ -45,22 +59,34 @@ fn any_links() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::btree_set(1..5_u8, 0..4).prop_map(|set| set.into_iter().collect())
 }
 
+fn any_content() -> impl Strategy<Value = Content> {
+    let units = prop::option::of(prop::collection::btree_set(0..2_u8, 0..2));
+    (prop::option::of(any_verdict()), prop::option::of(any_links()), units).prop_map(|(verdict, links, units)| {
+        Content { verdict, links, coordinating: units.map(|units| units.into_iter().collect()) }
+    })
+}
+
 fn any_act() -> impl Strategy<Value = Act> {
-    let content = || (prop::option::of(any_verdict()), prop::option::of(any_links()));
     prop_oneof![
         3 => Just(Act::Approve),
         1 => Just(Act::Reject),
         1 => prop::sample::select(vec![LiftCause::Wrong, LiftCause::Ended]).prop_map(Act::Lift),
         2 => prop::option::of(1..20_000_u64).prop_map(Act::Renew),
-        3 => content().prop_map(|(verdict, links)| Act::Amend(verdict, links)),
-        1 => content().prop_map(|(verdict, links)| Act::Relieve(verdict, links)),
+        3 => any_content().prop_map(Act::Amend),
+        1 => any_content().prop_map(Act::Relieve),
         1 => (0..4_u8).prop_map(Act::Transfer),
     ]
 }
 
-fn changes(verdict: Option<Verdict>, links: Option<Vec<u8>>) -> Changes {
-    let linked = links.map(|links| links.into_iter().map(subject).collect());
-    Changes { verdict, linked, legal_basis: Some(basis()), ..Changes::default() }
+/// Until the next act: mostly soon, so that several come before an urgent flag ends.
+fn any_hours() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 0..20_u64, 1 => 0..400_u64]
+}
+
+fn changes(content: Content) -> Changes {
+    let linked = content.links.map(|links| links.into_iter().map(subject).collect());
+    let coordinating = content.coordinating.map(|units| units.into_iter().map(unit).collect());
+    Changes { verdict: content.verdict, linked, coordinating, legal_basis: Some(basis()), ..Changes::default() }
 }
 
 fn proposal(verdict: Verdict, urgency: Urgency, links: Vec<u8>) -> Proposal {
@@ -87,14 +113,15 @@ fn tried(flag: &Flag, act: Act, by: u8, now: Timestamp) -> Result<Flag, MoveErro
         Act::Reject => flag.reject(by, reason, now),
         Act::Lift(cause) => flag.lift(by, reason, cause, now),
         Act::Renew(hours) => flag.renew(&by, hours.map(|hours| now.plus_ms(hours * HOUR_MS)), reason, now),
-        Act::Amend(verdict, links) => flag.amend(by, changes(verdict, links), reason, now),
-        Act::Relieve(verdict, links) => flag.relieve(by, changes(verdict, links), reason, now),
+        Act::Amend(content) => flag.amend(by, changes(content), reason, now),
+        Act::Relieve(content) => flag.relieve(by, changes(content), reason, now),
         Act::Transfer(to) => flag.transfer(&by, actor(to).party, actor(to).client, reason, now),
     }
 }
 
 /// What somebody other than its authors has agreed to, as the test keeps it.
 struct Agreed {
+    at: Timestamp,
     verdict: Verdict,
     links: HashSet<Subject>,
 }
@@ -107,13 +134,14 @@ proptest! {
         urgent: bool,
         links in any_links(),
         raiser in 0..4_u8,
-        acts in prop::collection::vec((any_act(), 0..4_u8, 0..400_u64), 0..25),
+        acts in prop::collection::vec((any_act(), 0..4_u8, any_hours()), 0..25),
     ) {
         let mut now = Timestamp::from_ms(1_000_000);
         let urgency = if urgent && verdict != Verdict::Block { Urgency::Urgent } else { Urgency::Normal };
         let id = FlagId::from_bytes([1; 16]);
         let mut flag = Flag::propose(id, proposal(verdict, urgency, links), actor(raiser), now).unwrap();
         let mut agreed: Option<Agreed> = None;
+        let mut drafters: HashSet<u8> = HashSet::new();
         for (act, by, hours) in acts {
             now = now.plus_ms(hours * HOUR_MS);
             let before = flag.clone();
@@ -123,13 +151,21 @@ proptest! {
                 Ok(next) => {
                     prop_assert_eq!(next.version, before.version + 1);
                     let ended = [FlagState::Rejected, FlagState::Lifted, FlagState::Expired];
-                    prop_assert!(!ended.contains(&state), "{:?} of a flag that has ended", act);
+                    let is_found_wrong = matches!(act, Act::Lift(LiftCause::Wrong))
+                        && state != FlagState::Rejected
+                        && before.closing_cause != Some(LiftCause::Wrong);
+                    prop_assert!(!ended.contains(&state) || is_found_wrong, "{:?} of a flag that has ended", act);
                     prop_assert_eq!(&next.raised_by, &before.raised_by);
                     prop_assert_eq!(next.step().by, actor(by));
                     let author = before.pending.as_ref().map(|pending| pending.by.client.clone());
                     if matches!(act, Act::Approve) {
                         prop_assert_ne!(by, raiser, "approved by its raiser");
                         prop_assert_ne!(Some(actor(by).client), author, "approved by who amended it");
+                        prop_assert!(!drafters.contains(&by), "approved by who changed it before");
+                        drafters.clear();
+                    }
+                    if before.approved_by.is_none() && matches!(act, Act::Amend(_) | Act::Relieve(_)) {
+                        drafters.insert(by);
                     }
                     let gone: HashSet<_> = before.linked.iter().filter(|old| !next.linked.contains(old)).collect();
                     prop_assert_eq!(next.unlinked.iter().collect::<HashSet<_>>(), gone, "the index would keep a link");
@@ -140,8 +176,17 @@ proptest! {
                     }
                     if matches!(act, Act::Approve) {
                         let links = next.linked.iter().cloned().collect();
-                        agreed = Some(Agreed { verdict: next.verdict, links });
+                        agreed = Some(Agreed { at: now, verdict: next.verdict, links });
                     }
+                    if let (Some(agreed), Act::Renew(_)) = (&agreed, &act)
+                        && next.expires_at > before.expires_at
+                    {
+                        let last = agreed.at.plus_ms(longest_ms(next.verdict));
+                        prop_assert!(next.expires_at <= Some(last), "renewed for ever on one decision");
+                    }
+                    let was_wrong = next.state == FlagState::Rejected || next.closing_cause == Some(LiftCause::Wrong);
+                    prop_assert_eq!(next.must_be_corrected(), was_wrong && next.since.is_some());
+                    prop_assert!(before.since.is_none() || next.since == before.since, "nobody learns that it answered");
                     flag = next;
                 }
             }
@@ -150,7 +195,21 @@ proptest! {
     }
 }
 
+fn longest_ms(verdict: Verdict) -> u64 {
+    let days = match verdict {
+        Verdict::Clear | Verdict::Warn => 365,
+        Verdict::Hold => 90,
+        Verdict::Block => 1095,
+    };
+    days * 24 * HOUR_MS
+}
+
 fn check(flag: &Flag, agreed: Option<&Agreed>, now: Timestamp) -> Result<(), TestCaseError> {
+    let waits = flag.approved_by.is_none() || flag.pending.is_some();
+    if waits && [FlagState::Proposed, FlagState::Active].contains(&flag.state_at(now)) {
+        let decided = flag.approve(actor(STRANGER), now);
+        prop_assert!(decided.is_ok(), "nobody can approve it: {:?}", decided);
+    }
     prop_assert!(flag.approved_by.as_ref().is_none_or(|by| by.client != flag.raised_by.client));
     if flag.state == FlagState::Active {
         let end = flag.expires_at.expect("an active flag has an end");
@@ -166,12 +225,7 @@ fn check(flag: &Flag, agreed: Option<&Agreed>, now: Timestamp) -> Result<(), Tes
                 prop_assert!(flag.pending.is_none());
             }
         }
-        let longest_days = match flag.verdict {
-            Verdict::Clear | Verdict::Warn => 365,
-            Verdict::Hold => 90,
-            Verdict::Block => 1095,
-        };
-        prop_assert!(end <= now.plus_ms(longest_days * 24 * HOUR_MS), "longer than the verdict allows");
+        prop_assert!(end <= now.plus_ms(longest_ms(flag.verdict)), "longer than the verdict allows");
     } else {
         prop_assert!(flag.listed().is_none(), "{:?} answers checks", flag.state);
         prop_assert!(flag.pending.is_none());
@@ -199,12 +253,39 @@ fn a_flag_of_before_units_is_its_raisers_and_tells_who_made_it() {
 }
 
 #[test]
+fn a_renewal_beyond_what_was_approved_waits_for_another_officer() {
+    let raised_at = Timestamp::from_ms(5);
+    let day = |days: u64| raised_at.plus_ms(days * 24 * HOUR_MS);
+    let hold = proposal(Verdict::Hold, Urgency::Normal, vec![]);
+    let flag = Flag::propose(FlagId::from_bytes([1; 16]), hold, actor(0), raised_at).unwrap();
+    let flag = flag.approve(actor(1), raised_at).unwrap();
+    let renew = |flag: &Flag, at: u64, end: u64| flag.renew(&actor(0), Some(day(end)), "x".to_owned(), day(at));
+    let flag = renew(&flag, 20, 90).unwrap();
+    assert_eq!((flag.expires_at, &flag.pending), (Some(day(90)), &None));
+    let waiting = renew(&flag, 60, 91).unwrap();
+    assert_eq!(waiting.expires_at, Some(day(90)));
+    assert_eq!(renew(&waiting, 61, 92), Err(MoveError::AnotherWaits));
+    assert_eq!(waiting.approve(actor(0), day(61)), Err(MoveError::SameOfficer));
+    assert_eq!(
+        waiting.approve(actor(1), day(90)).map_err(|error| error.to_string()),
+        Err("a flag that is expired cannot be approved".to_owned())
+    );
+    let approved = waiting.approve(actor(1), day(89)).unwrap();
+    assert_eq!((approved.expires_at, &approved.pending), (Some(day(91)), &None));
+    // From this decision on it may last as long again.
+    assert_eq!(renew(&approved, 90, 179).unwrap().expires_at, Some(day(179)));
+    let refused = waiting.reject(actor(1), "x".to_owned(), day(61)).unwrap();
+    assert_eq!((refused.expires_at, refused.pending), (Some(day(90)), None));
+}
+
+#[test]
 fn whoever_changed_a_proposal_does_not_approve_it() {
     let now = Timestamp::from_ms(5);
     let flag =
         Flag::propose(FlagId::from_bytes([1; 16]), proposal(Verdict::Warn, Urgency::Normal, vec![]), actor(0), now)
             .unwrap();
-    let changed = flag.amend(actor(1), changes(Some(Verdict::Block), None), "x".to_owned(), now).unwrap();
+    let heavier = Content { verdict: Some(Verdict::Block), links: None, coordinating: None };
+    let changed = flag.amend(actor(1), changes(heavier), "x".to_owned(), now).unwrap();
     assert_eq!(changed.state, FlagState::Proposed);
     assert_eq!(changed.approve(actor(1), now), Err(MoveError::SameOfficer));
     assert_eq!(changed.approve(actor(0), now), Err(MoveError::SameOfficer));

@@ -419,10 +419,25 @@ fn a_flag_keeps_its_versions_objections_and_correction() {
         assert!(objected == [(&decided, 3, &Some(position(5))), (&objection(3), 7, &None)]);
         let asked = |state, overdue_at| ObjectionPage { state, overdue_at, before: None, rows_max: 10 };
         let open_ones = asked(Some(ObjectionState::Open), Some(at(36)));
-        let found = store.find(|connection| objections::of_all(connection, &open_ones)).unwrap();
-        assert!(found == [(by.party.clone(), objection(3))]);
-        let found = store.find(|connection| objections::of_party(connection, &by.party, &asked(None, None))).unwrap();
-        assert!(found == [objection(3), decided.clone()]);
+        let of_units = |units: &[PartyId], page: ObjectionPage, looked_max| {
+            store.find(|connection| objections::of_units(connection, units, &page, looked_max)).unwrap()
+        };
+        let (own, no) = ([by.party.clone()], [PartyId::parse("ward").unwrap()]);
+        assert!(of_units(&own, open_ones, 9) == (vec![objection(3)], None));
+        let all = asked(None, None);
+        assert!(of_units(&own, all, 2) == (vec![objection(3), decided.clone()], None));
+        assert!(of_units(&no, all, 2) == (vec![], None));
+        // No page looks at more than it may, and the next one goes on from there.
+        for (units, found) in [(&own, vec![objection(3)]), (&no, vec![])] {
+            assert!(of_units(units, all, 1) == (found, Some(id(3))));
+        }
+        let next = ObjectionPage { before: Some(id(3)), ..all };
+        assert!(of_units(&own, next, 1) == (vec![decided.clone()], None));
+        let one = ObjectionPage { rows_max: 1, ..all };
+        assert!(of_units(&own, one, 9) == (vec![objection(3)], Some(id(3))));
+        let of_party = |page| store.find(|connection| objections::of_party(connection, &by.party, &page)).unwrap();
+        assert!(of_party(all) == (vec![objection(3), decided.clone()], None));
+        assert!(of_party(one) == (vec![objection(3)], Some(id(3))));
         assert!(store.find(|connection| objections::find(connection, id(1))).unwrap() == Some(decided.clone()));
         let kept = store.find(|connection| corrections::find(connection, first.id)).unwrap().unwrap();
         assert_eq!((kept.completed_at, kept.findings), (Some(at(60)), findings(2)));

@@ -26,13 +26,27 @@ pub struct Changes {
     pub coordinating: Option<Vec<PartyId>>,
 }
 
-/// An amendment that is not in force before another officer approves it.
+/// What is not in force before another officer approves it: an amendment, or a later end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
+    /// Without any the end alone is to be another.
     pub changes: Changes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     pub by: Actor,
     pub at: Timestamp,
     pub reason: String,
+}
+
+impl Pending {
+    /// The flag with what waited in force.
+    pub(super) fn put_in(&self, flag: &Flag, now: Timestamp) -> Result<Flag, ProposalError> {
+        let next = Flag { pending: None, ..flag.clone() };
+        match self.expires_at {
+            Some(end) => Ok(Flag { expires_at: Some(end), ..next }),
+            None => next.with(&self.changes, now),
+        }
+    }
 }
 
 impl Flag {

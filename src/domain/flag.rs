@@ -269,6 +269,11 @@ impl Flag {
         self.subject == *subject || self.linked.contains(subject)
     }
 
+    /// Whether it answered, or answers, without anybody's decision.
+    pub fn is_urgent_alone(&self) -> bool {
+        self.urgency == Urgency::Urgent && self.approved_by.is_none()
+    }
+
     /// Whether checks were answered with what should never have been there.
     pub fn must_be_corrected(&self) -> bool {
         let was_wrong = self.state == FlagState::Rejected || self.closing_cause == Some(LiftCause::Wrong);

@@ -47,7 +47,7 @@ pub use listed::ListedFlag;
 pub use moves::MoveError;
 pub use objection::{Attachment, DecidedAlready, NewObjection, Objection, ObjectionState, Remedy};
 pub use position::{LogPosition, LogPositions};
-pub use proposal::{Proposal, ProposalError};
+pub use proposal::{Proposal, ProposalError, URGENT_AGAIN_MS};
 pub use subject::{Fault, Subject, SubjectError, SubjectKind};
 pub use subject_hash::{SubjectHash, SubjectHasher};
 pub use subject_input::SubjectInput;

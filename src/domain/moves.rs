@@ -19,6 +19,8 @@ pub enum MoveError {
     ExpiryPassed,
     #[error("a renewal must end later than the flag does now")]
     EndsEarlier,
+    #[error("an amendment must be decided on before the flag gets an end that needs a decision as well")]
+    AnotherWaits,
     #[error("the unit and the officer have the flag already")]
     OwnedAlready,
     #[error("what an upheld objection changes must not weigh heavier than before")]
@@ -36,7 +38,7 @@ impl From<ProposalError> for MoveError {
 }
 
 impl Flag {
-    /// Puts the proposal, or the amendment that waits, in force.
+    /// Puts the proposal, or what waits, in force.
     pub fn approve(&self, by: Actor, now: Timestamp) -> Result<Self, MoveError> {
         self.open_to_decision("approved", now)?;
         self.decided_by_another(&by)?;
@@ -46,7 +48,7 @@ impl Flag {
         }
         let next = self.next(FlagMove::Approve, &by, None, now);
         let next = match &self.pending {
-            Some(pending) => Self { pending: None, ..next.with(&pending.changes, now)? },
+            Some(pending) => pending.put_in(&next, now)?,
             None => next,
         };
         let (default_ms, _) = lifetime_ms(next.verdict);
@@ -62,7 +64,7 @@ impl Flag {
         })
     }
 
-    /// Ends a proposal; of a flag in force it refuses the amendment that waits, and no more.
+    /// Ends a proposal; of a flag in force it refuses what waits, and no more.
     pub fn reject(&self, by: Actor, reason: String, now: Timestamp) -> Result<Self, MoveError> {
         self.open_to_decision("rejected", now)?;
         self.decided_by_another(&by)?;
@@ -72,35 +74,58 @@ impl Flag {
         Ok(self.closed(FlagMove::Reject, FlagState::Rejected, by, reason, now))
     }
 
-    /// Anybody who may write flags can lift one, its raiser too: an innocent holder should not wait for a second officer.
+    /// Anybody who may write flags can lift one, its raiser too: an innocent holder should not wait for a second officer. That
+    /// it was wrong may also be found after its end, and then those who were answered with it must still be told.
     pub fn lift(&self, by: Actor, reason: String, cause: LiftCause, now: Timestamp) -> Result<Self, MoveError> {
-        self.in_force("lifted", now)?;
+        if cause != LiftCause::Wrong || !self.has_ended_as_right(now) {
+            self.in_force("lifted", now)?;
+        }
         let closed = self.closed(FlagMove::Lift, FlagState::Lifted, by, reason, now);
         Ok(Self { closing_cause: Some(cause), ..closed })
     }
 
-    /// A later end, without a new decision. An urgent flag has none to prolong before it is approved.
+    fn has_ended_as_right(&self, now: Timestamp) -> bool {
+        match self.state_at(now) {
+            FlagState::Lifted | FlagState::Expired => !self.must_be_corrected(),
+            FlagState::Proposed | FlagState::Active | FlagState::Rejected => false,
+        }
+    }
+
+    /// A later end. One that lies beyond what the last approval could give waits for another officer, so that no flag lasts
+    /// for ever on one decision. An urgent flag has no end to prolong before it is approved.
     pub fn renew(&self, by: &Actor, end: Option<Timestamp>, reason: String, now: Timestamp) -> Result<Self, MoveError> {
         self.in_force("renewed", now)?;
-        if self.approved_by.is_none() {
+        let Some(approved_at) = self.approved_at else {
             return Err(MoveError::NotApproved { wanted: "renewed" });
-        }
-        let (default_ms, _) = lifetime_ms(self.verdict);
+        };
+        let (default_ms, longest_ms) = lifetime_ms(self.verdict);
         let end = end.unwrap_or(now.plus_ms(default_ms));
         check_end(self.verdict, end, now)?;
         if self.expires_at.is_some_and(|current| end <= current) {
             return Err(MoveError::EndsEarlier);
         }
-        Ok(Self { expires_at: Some(end), ..self.next(FlagMove::Renew, by, Some(reason), now) })
+        let next = self.next(FlagMove::Renew, by, Some(reason.clone()), now);
+        if end <= approved_at.plus_ms(longest_ms) {
+            return Ok(Self { expires_at: Some(end), ..next });
+        }
+        if self.pending.is_some() {
+            return Err(MoveError::AnotherWaits);
+        }
+        let (changes, by) = (Changes::default(), by.clone());
+        Ok(Self { pending: Some(Box::new(Pending { changes, expires_at: Some(end), by, at: now, reason })), ..next })
     }
 
-    /// Other content. A proposal is simply changed; of a flag in force a change that weighs more waits for another officer,
-    /// and any other is made at once. The newest amendment takes the place of one that waits.
+    /// Other content. What nobody has approved yet is simply changed, unless it answers and would weigh more. Of an approved
+    /// flag a change that weighs more waits for another officer, and any other is made at once. The newest amendment takes
+    /// the place of one that waits.
     pub fn amend(&self, by: Actor, changes: Changes, reason: String, now: Timestamp) -> Result<Self, MoveError> {
         let state = self.open_to_change("amended", now)?;
         let next = self.next(FlagMove::Amend, &by, Some(reason.clone()), now);
         let amended = next.with(&changes, now)?;
-        if state == FlagState::Proposed {
+        if self.approved_by.is_none() {
+            if state == FlagState::Active && amended.weighs_more_than(self) {
+                return Err(MoveError::NotApproved { wanted: "amended like this" });
+            }
             let mut drafted_by = self.drafted_by.clone();
             if by.client != self.raised_by.client && !drafted_by.contains(&by.client) {
                 drafted_by.push(by.client);
@@ -110,10 +135,7 @@ impl Flag {
         if !amended.weighs_more_than(self) {
             return Ok(Self { pending: None, ..amended });
         }
-        if self.approved_by.is_none() {
-            return Err(MoveError::NotApproved { wanted: "amended like this" });
-        }
-        Ok(Self { pending: Some(Box::new(Pending { changes, by, at: now, reason })), ..next })
+        Ok(Self { pending: Some(Box::new(Pending { changes, expires_at: None, by, at: now, reason })), ..next })
     }
 
     /// An amendment that follows from an upheld objection: made at once, or not at all.
@@ -125,7 +147,8 @@ impl Flag {
         Ok(amended)
     }
 
-    /// Another unit and officer answer for it from here on. A unit that owns it no longer coordinates.
+    /// Another unit and officer answer for it from here on. A unit that owns it no longer coordinates, nor would it by what
+    /// waits, which could else not be approved.
     pub fn transfer(
         &self,
         by: &Actor,
@@ -139,7 +162,10 @@ impl Flag {
             return Err(MoveError::OwnedAlready);
         }
         let mut next = self.next(FlagMove::Transfer, by, Some(reason), now);
-        next.coordinating.retain(|coordinating| *coordinating != unit);
+        let waiting = next.pending.iter_mut().filter_map(|pending| pending.changes.coordinating.as_mut());
+        for units in waiting.chain([&mut next.coordinating]) {
+            units.retain(|coordinating| *coordinating != unit);
+        }
         Ok(Self { unit: Some(unit), officer: Some(officer), ..next })
     }
 

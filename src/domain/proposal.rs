@@ -9,6 +9,9 @@ use std::collections::HashSet;
 const DAY_MS: u64 = 86_400_000;
 /// An urgent flag answers for this long; without approval it then expires.
 pub const URGENT_MS: u64 = 3 * DAY_MS;
+/// For this long after one that nobody approved, no other urgent flag may name a subject of it: one after the other they
+/// would answer for ever without a decision.
+pub const URGENT_AGAIN_MS: u64 = 30 * DAY_MS;
 
 /// What an officer proposes, already in normal form.
 #[derive(Clone, Debug)]

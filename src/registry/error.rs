@@ -85,6 +85,7 @@ impl From<MoveError> for Error {
             | MoveError::NotApproved { .. }
             | MoveError::ExpiryPassed
             | MoveError::EndsEarlier
+            | MoveError::AnotherWaits
             | MoveError::OwnedAlready
             | MoveError::NotInFavour => Self::InvalidTransition(error.to_string()),
         }

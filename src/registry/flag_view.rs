@@ -83,7 +83,7 @@ impl<'a> FlagView<'a> {
     }
 }
 
-/// An amendment that waits for another officer.
+/// An amendment or a later end that waits for another officer.
 #[derive(Serialize)]
 struct PendingView<'a> {
     changes: ChangesView<'a>,
@@ -108,6 +108,8 @@ struct ChangesView<'a> {
     linked: Option<&'a [Subject]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     coordinating: Option<&'a [PartyId]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
 impl<'a> PendingView<'a> {
@@ -121,6 +123,7 @@ impl<'a> PendingView<'a> {
             legal_basis: legal_basis.as_ref(),
             linked: linked.as_deref(),
             coordinating: coordinating.as_deref(),
+            expires_at: pending.expires_at,
         };
         Self { changes, proposed_by: &pending.by, proposed_at: pending.at, reason: &pending.reason }
     }

@@ -2,18 +2,18 @@
 
 use super::flags::{etag, in_changes};
 use super::{Answered, Call, Error, IdempotencyKey, Registry, random_bytes, render};
-use crate::domain::party::{PartyId, Role};
+use crate::domain::party::Role;
 use crate::domain::{
-    Actor, Attachment, Change, Changes, Flag, FlagId, FlagState, LiftCause, LogPosition, NewObjection, Objection,
-    ObjectionId, ObjectionState, Remedy, Replaces, Standing, Timestamp,
+    Actor, Attachment, Change, Changes, Flag, FlagId, FlagState, LiftCause, LogPosition, MoveError, NewObjection,
+    Objection, ObjectionId, ObjectionState, Remedy, Replaces, Standing, Timestamp,
 };
 use crate::log::{Act, Entry, Resource};
 use crate::store::objections::{ObjectionPage, Told};
-use crate::store::{self, Connection, StoreError};
+use crate::store::{self, Connection};
 use serde::Serialize;
 
-/// Objections of other units that one look into the database passes over.
-const ROWS_AT_ONCE: u32 = 500;
+/// Objections that one page looks at; a page for which that is not enough says where to go on.
+const LOOKED_MAX: usize = 5_000;
 
 /// What a list of objections shows.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ impl Registry {
         }
     }
 
-    /// The flag is lifted as wrong or, if changes are given, amended, in the same step.
+    /// The flag is lifted as wrong, also if it has ended before, or, if changes are given, amended, in the same step.
     pub async fn uphold_objection(
         &self,
         call: &Call,
@@ -78,10 +78,15 @@ impl Registry {
                 let relieved = flag.relieve(by.clone(), changes, answer.clone(), now);
                 (Remedy::Amended, Some(relieved.map_err(|error| in_changes(error.into()))?))
             }
-            None if flag.state_at(now) == FlagState::Active => {
-                (Remedy::Lifted, Some(flag.lift(by.clone(), answer.clone(), LiftCause::Wrong, now)?))
+            None => {
+                let was_in_force = flag.state_at(now) == FlagState::Active;
+                let lifted = match flag.lift(by.clone(), answer.clone(), LiftCause::Wrong, now) {
+                    // That it was wrong is told already.
+                    Err(MoveError::Illegal { .. }) => None,
+                    lifted => Some(lifted?),
+                };
+                (if was_in_force { Remedy::Lifted } else { Remedy::EndedBefore }, lifted)
             }
-            None => (Remedy::EndedBefore, None),
         };
         let flag_version = moved.as_ref().map(|moved| moved.version);
         let decided = objection.uphold(by, answer, remedy, flag_version, now)?;
@@ -127,23 +132,19 @@ impl Registry {
     pub async fn list_objections(&self, call: &Call, filter: ObjectionFilter) -> Result<Answered, Error> {
         let (reader, party, now) = (self.reader(call), call.actor.party.clone(), call.at);
         let units = self.access.units_below(&party);
-        let page = move |before, rows_max| ObjectionPage {
+        let page = ObjectionPage {
             state: if filter.overdue == Overdue::Only { Some(ObjectionState::Open) } else { filter.state },
             overdue_at: (filter.overdue == Overdue::Only).then_some(now),
-            before,
-            rows_max,
+            before: filter.before,
+            rows_max: filter.limit,
         };
-        let wanted = filter.limit.saturating_add(1);
         let read = move |connection: &mut dyn Connection| match reader {
-            Reader::Filer => store::objections::of_party(connection, &party, &page(filter.before, wanted)),
-            Reader::Unit => of_units(connection, &units, filter.before, wanted, page),
+            Reader::Filer => store::objections::of_party(connection, &party, &page),
+            Reader::Unit => store::objections::of_units(connection, &units, &page, LOOKED_MAX),
         };
-        let mut found = self.read(read).await?;
-        let shown = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-        let more = found.len() > shown;
-        found.truncate(shown);
+        let (found, next_cursor) = self.read(read).await?;
         let body = render(&ObjectionList {
-            next_cursor: found.last().filter(|_| more).map(|objection| objection.id),
+            next_cursor,
             items: found.iter().map(|objection| ObjectionView::new(objection, now, reader)).collect(),
         })?;
         self.answer_reading(self.entry(Act::ObjectionList, call), body).await
@@ -199,27 +200,6 @@ impl Registry {
         let mut entry = self.flag_entry(act, call, flag);
         entry.resource = Some(Resource::Objection(objection.id));
         entry
-    }
-}
-
-/// Objections to flags of these units, until there are enough.
-fn of_units(
-    connection: &mut dyn Connection,
-    units: &[PartyId],
-    mut before: Option<ObjectionId>,
-    wanted: u32,
-    page: impl Fn(Option<ObjectionId>, u32) -> ObjectionPage,
-) -> Result<Vec<Objection>, StoreError> {
-    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    let mut found = Vec::new();
-    loop {
-        let rows = store::objections::of_all(connection, &page(before, ROWS_AT_ONCE))?;
-        let Some((_, last)) = rows.last() else { return Ok(found) };
-        before = Some(last.id);
-        found.extend(rows.into_iter().filter(|(unit, _)| units.contains(unit)).map(|(_, objection)| objection));
-        if found.len() >= wanted {
-            return Ok(found);
-        }
     }
 }
 

@@ -86,7 +86,11 @@ pub fn of_flag(connection: &mut dyn Connection, flag: FlagId, rows_max: u32) -> 
     Ok(found)
 }
 
+/// Rows that are looked through at once.
+const ROWS_AT_ONCE: u32 = 500;
+
 /// Which objections are looked for, the newest first.
+#[derive(Clone, Copy)]
 pub struct ObjectionPage {
     pub state: Option<ObjectionState>,
     /// Only those whose deadline lies before this moment.
@@ -95,12 +99,12 @@ pub struct ObjectionPage {
     pub rows_max: u32,
 }
 
-/// Objections that a party filed.
+/// A page of objections that a party filed, and after which one the next page begins.
 pub fn of_party(
     connection: &mut dyn Connection,
     party: &PartyId,
     page: &ObjectionPage,
-) -> Result<Vec<Objection>, StoreError> {
+) -> Result<(Vec<Objection>, Option<ObjectionId>), StoreError> {
     let (before, state) = (before(page), state(page));
     let mut found = Vec::new();
     connection.query(
@@ -112,18 +116,51 @@ pub fn of_party(
             Value::Text(state),
             Value::Text(state),
             deadline(page)?,
-            Value::Int(page.rows_max.into()),
+            // One more than is shown tells whether there is more.
+            Value::Int(i64::from(page.rows_max).saturating_add(1)),
         ],
         &mut |row| {
             found.push(read(row, 0)?);
             Ok(())
         },
     )?;
-    Ok(found)
+    let shown = usize::try_from(page.rows_max).unwrap_or(usize::MAX);
+    let more = found.len() > shown;
+    found.truncate(shown);
+    let last = found.last().filter(|_| more).map(|objection: &Objection| objection.id);
+    Ok((found, last))
+}
+
+/// A page of objections to flags of these units, and after which one the next page begins: those of all units are looked
+/// through, `looked_max` for a page.
+pub fn of_units(
+    connection: &mut dyn Connection,
+    units: &[PartyId],
+    page: &ObjectionPage,
+    looked_max: usize,
+) -> Result<(Vec<Objection>, Option<ObjectionId>), StoreError> {
+    let shown = usize::try_from(page.rows_max).unwrap_or(usize::MAX);
+    let (mut found, mut looked, mut before) = (Vec::new(), 0, page.before);
+    loop {
+        let rows = of_all(connection, &ObjectionPage { before, rows_max: ROWS_AT_ONCE, ..*page })?;
+        if rows.is_empty() {
+            return Ok((found, None));
+        }
+        for (unit, objection) in rows {
+            let is_wanted = units.contains(&unit);
+            if looked == looked_max || (is_wanted && found.len() == shown) {
+                return Ok((found, before));
+            }
+            (before, looked) = (Some(objection.id), looked + 1);
+            if is_wanted {
+                found.push(objection);
+            }
+        }
+    }
 }
 
 /// Objections of all parties, each with the unit that answers it.
-pub fn of_all(connection: &mut dyn Connection, page: &ObjectionPage) -> Result<Vec<(PartyId, Objection)>, StoreError> {
+fn of_all(connection: &mut dyn Connection, page: &ObjectionPage) -> Result<Vec<(PartyId, Objection)>, StoreError> {
     let before = before(page);
     let (before, deadline, rows_max) = (Value::Blob(&before), deadline(page)?, Value::Int(page.rows_max.into()));
     let mut found = Vec::new();

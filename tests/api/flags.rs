@@ -50,11 +50,42 @@ async fn a_malformed_proposal_is_refused_with_its_place() {
     let mut bad_date = block.clone();
     bad_date["legal_basis"]["issued_on"] = json!("2026-02-30");
     let in_days = |days: u64| json!(now().plus_ms(days * 86_400_000).to_string());
+    let without = |name: &str| {
+        let mut body = warn.clone();
+        body.as_object_mut().unwrap().remove(name);
+        body
+    };
+    let basis =
+        |name: &str, value: Value| with(block.clone(), "legal_basis", with(block["legal_basis"].clone(), name, value));
     let cases = [
+        (without("subject"), "/subject"),
+        (without("verdict"), "/verdict"),
+        (without("category"), "/category"),
+        (without("reason"), "/reason"),
+        (set("subject", Value::Null), "/subject"),
+        (set("verdict", Value::Null), "/verdict"),
+        (set("category", json!(["mule"])), "/category"),
+        (set("case", json!("")), "/case"),
+        (set("case", json!(17)), "/case"),
+        (set("reason", json!("")), "/reason"),
+        (set("expires_at", Value::Null), "/expires_at"),
+        (set("urgent", json!("yes")), "/urgent"),
+        (set("source", json!({ "reference": "R-1" })), "/source/kind"),
+        (set("source", json!({ "kind": "citizen", "reference": "x".repeat(129) })), "/source/reference"),
+        (set("source", json!({ "kind": "citizen", "name": "x" })), "/source/name"),
+        (set("unit", json!("Hanoi")), "/unit"),
+        (set("unit", Value::Null), "/unit"),
+        (set("legal_basis", json!({})), "/legal_basis/document"),
+        (basis("document", json!("")), "/legal_basis/document"),
+        (basis("document", json!("x".repeat(129))), "/legal_basis/document"),
+        (basis("authority", json!("x".repeat(201))), "/legal_basis/authority"),
+        (basis("authority", Value::Null), "/legal_basis/authority"),
+        (basis("issued_on", json!("20261120")), "/legal_basis/issued_on"),
+        (basis("signed_by", json!("x")), "/legal_basis/signed_by"),
         (no_case, "/case"),
         (no_basis, "/legal_basis"),
         (bad_date, "/legal_basis/issued_on"),
-        (with(block, "urgent", true), "/urgent"),
+        (with(block.clone(), "urgent", true), "/urgent"),
         (set("verdict", json!("clear")), "/verdict"),
         (set("verdict", json!("deny")), "/verdict"),
         (set("category", json!("theft")), "/category"),
@@ -298,6 +329,42 @@ async fn an_urgent_flag_answers_at_once_and_for_three_days() {
     assert_eq!(verdict(&server, account("9100000000002")).await["verdict"], "hold");
     act(&server, raised["id"].as_str().unwrap(), "supervisor", "reject", "\"1\"").await.is(200);
     assert_eq!(verdict(&server, account("9100000000002")).await["verdict"], "clear");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn urgent_flags_do_not_follow_one_another_without_a_decision() {
+    let server = Server::start().await;
+    let (phone, other) = (json!({ "kind": "phone", "number": "0912345678" }), account("9100000000002"));
+    let urgent = |subject: &Value, linked: Value| {
+        with(with(proposal(subject.clone(), "warn"), "urgent", true), "linked", linked)
+    };
+    let raised = raise(&server, "first", &urgent(&account(NUMBER), json!([phone]))).await.is(201).json();
+    let id = raised["id"].as_str().unwrap();
+    // Neither while it answers nor after its end, by whatever it names and whoever it is.
+    for version in 1..3 {
+        for (body, pointer) in [
+            (urgent(&account(NUMBER), json!([])), "/subject"),
+            (urgent(&phone, json!([])), "/subject"),
+            (urgent(&other, json!([account("9100000000003"), phone])), "/linked/1"),
+        ] {
+            for by in ["officer", "ward_a"] {
+                let refused = server.post("/v1/flags").by(by).key("again").json(&body).send().await;
+                assert_eq!(refused.refused(400, "invalid_request").pointers(), [pointer], "{body:#}");
+            }
+        }
+        if version == 1 {
+            act(&server, id, "officer", "lift", "\"1\"").await.is(200);
+        }
+    }
+    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "clear");
+    // A proposal that waits for its decision is taken, and so is what names none of them.
+    raise(&server, "normal", &proposal(account(NUMBER), "warn")).await.is(201);
+    let approved = raise(&server, "other", &urgent(&other, json!([]))).await.is(201).json();
+    act(&server, approved["id"].as_str().unwrap(), "supervisor", "approve", "\"1\"").await.is(200);
+    raise(&server, "after a decision", &urgent(&other, json!([]))).await.is(201);
+    // The first answer to a repetition stays what it was.
+    raise(&server, "first", &urgent(&account(NUMBER), json!([phone]))).await.is(201);
     server.finish().await;
 }
 

@@ -76,6 +76,11 @@ async fn who_amended_a_flag_does_not_approve_it() {
     let changed = change(&server, id, "supervisor", "amend", 1, &heavier).await.is(200).json();
     assert_eq!((&changed["state"], &changed["verdict"]), (&json!("proposed"), &json!("hold")));
     act(&server, id, "supervisor", "approve", "\"2\"").await.refused(403, "insufficient_scope");
+    // An urgent flag waits for its decision as well.
+    let urgent = with(proposal(account(OTHER), "warn"), "urgent", true);
+    let id = raise(&server, "u", &urgent).await.is(201).json()["id"].as_str().unwrap().to_owned();
+    change(&server, &id, "supervisor", "amend", 1, &amendment(json!({ "case": "HN-2" }))).await.is(200);
+    act(&server, &id, "supervisor", "approve", "\"2\"").await.refused(403, "insufficient_scope");
     server.finish().await;
 }
 
@@ -146,6 +151,17 @@ async fn a_renewal_gives_a_later_end_within_what_the_verdict_allows() {
     assert!(renewed["expires_at"].as_str().unwrap() > in_days(29).as_str());
     assert_eq!((&renewed["version"], &renewed["state"]), (&json!(4), &json!("active")));
     renew(3, None).await.refused(412, "stale_version");
+    // At the most the verdict allows now, which is more than it allowed when the flag was approved.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let last = in_days(90);
+    let waiting = renew(4, Some(last.clone())).await.is(200).json();
+    assert_eq!(
+        (&waiting["expires_at"], &waiting["pending"]["changes"]),
+        (&renewed["expires_at"], &json!({ "expires_at": last }))
+    );
+    renew(5, Some(in_days(90))).await.refused(422, "invalid_transition");
+    let approved = act(&server, &id, "supervisor", "approve", "\"5\"").await.is(200).json();
+    assert_eq!((&approved["expires_at"], &approved["pending"]), (&json!(last), &Value::Null));
     server.finish().await;
 }
 
@@ -164,7 +180,7 @@ async fn each_illegal_move_is_refused_by_its_name() {
         ("renew", "renewed", json!({ "reason": "x" })),
         ("amend", "amended", amendment(json!({ "case": "HN-9" }))),
         ("transfer", "transferred", json!({ "reason": "x", "unit": "hanoi-dong-da", "officer": "demo-ward_b" })),
-        ("lift", "lifted", json!({ "reason": "x", "cause": "wrong" })),
+        ("lift", "lifted", json!({ "reason": "x", "cause": "ended" })),
     ];
     for (place, state, etag) in [(1, "rejected", 2), (2, "lifted", 3)] {
         for (what, done, body) in &bodies {
@@ -197,6 +213,18 @@ async fn a_malformed_change_is_refused_with_its_place() {
         ("renew", json!({ "reason": "x", "expires_at": "2026-11-20" }), "/expires_at"),
         ("renew", json!({ "reason": "x", "expires_at": null }), "/expires_at"),
         ("renew", json!({ "reason": "x", "days": 3 }), "/days"),
+        ("approve", json!({ "reason": "x" }), "/reason"),
+        ("reject", json!({ "reason": long }), "/reason"),
+        ("reject", json!({ "reason": "x", "cause": "wrong" }), "/cause"),
+        ("lift", json!({ "reason": long }), "/reason"),
+        ("lift", json!({ "reason": null }), "/reason"),
+        ("amend", json!({ "reason": long, "changes": { "case": "x" } }), "/reason"),
+        ("amend", amendment(json!({ "category": null })), "/changes/category"),
+        ("amend", amendment(json!({ "case": null })), "/changes/case"),
+        ("amend", amendment(json!({ "reason": "" })), "/changes/reason"),
+        ("amend", amendment(json!({ "legal_basis": null })), "/changes/legal_basis"),
+        ("amend", amendment(json!({ "legal_basis": {} })), "/changes/legal_basis/document"),
+        ("amend", amendment(json!({ "coordinating": null })), "/changes/coordinating"),
         ("amend", json!({ "reason": "x" }), "/changes"),
         ("amend", json!({ "changes": { "case": "x" } }), "/reason"),
         ("amend", json!({ "reason": "x", "changes": [] }), "/changes"),
@@ -224,7 +252,8 @@ async fn a_malformed_change_is_refused_with_its_place() {
         ("amend", amendment(json!({ "expires_at": in_days(3) })), "/changes/expires_at"),
     ];
     for (what, body, pointer) in cases {
-        let answer = change(&server, &id, "officer", what, 2, &body).await.refused(400, "invalid_request");
+        let by = if ["approve", "reject"].contains(&what) { "supervisor" } else { "officer" };
+        let answer = change(&server, &id, by, what, 2, &body).await.refused(400, "invalid_request");
         assert_eq!(answer.pointers(), [pointer], "{what} {body:#}");
     }
     let unknown = amendment(json!({ "linked": [account("1")] }));
@@ -333,6 +362,10 @@ async fn a_malformed_search_is_refused_with_its_place() {
     let cases = [
         (json!({ "as_of": in_days(1) }), "/as_of"),
         (json!({ "as_of": "now" }), "/as_of"),
+        (json!({ "as_of": null }), "/as_of"),
+        (json!({ "state": null }), "/state"),
+        (json!({ "cursor": null }), "/cursor"),
+        (json!({ "limit": null }), "/limit"),
         (json!({ "state": "open" }), "/state"),
         (json!({ "subject": null }), "/subject"),
         (json!({ "cursor": "x" }), "/cursor"),
@@ -387,6 +420,35 @@ async fn who_was_answered_with_a_wrong_flag_is_told_in_its_history() {
     let other = active(&server, "other", &proposal(account(OTHER), "warn")).await;
     act(&server, &other, "officer", "lift", "\"2\"").await.is(200);
     assert_eq!(history(&server, &other).await["correction"], Value::Null);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn that_a_flag_was_wrong_may_be_found_after_its_end_and_once() {
+    let server = Server::start().await;
+    let wrong = json!({ "reason": "The account was taken over", "cause": "wrong" });
+    let lifted = active(&server, "k", &proposal(account(NUMBER), "hold")).await;
+    for name in ["supervisor", "bank"] {
+        server.token(name).await;
+    }
+    let ends = now().plus_ms(1_500).to_string();
+    let urgent = with(with(proposal(account(OTHER), "warn"), "urgent", true), "expires_at", ends);
+    let expired = raise(&server, "e", &urgent).await.is(201).json()["id"].as_str().unwrap().to_owned();
+    for number in [NUMBER, OTHER] {
+        verdict(&server, account(number)).await;
+    }
+    act(&server, &lifted, "officer", "lift", "\"2\"").await.is(200);
+    eventually(Duration::from_secs(10), "the end", async || read(&server, &expired).await["state"] == "expired").await;
+    change(&server, &expired, "officer", "lift", 1, &json!({ "reason": "Over" }))
+        .await
+        .refused(422, "invalid_transition");
+    for (id, version) in [(lifted, 3), (expired, 1)] {
+        let found = change(&server, &id, "officer_b", "lift", version, &wrong).await.is(200).json();
+        assert_eq!((&found["state"], &found["closing_cause"]), (&json!("lifted"), &json!("wrong")));
+        let told = history(&server, &id).await;
+        assert_eq!(told["correction"]["parties"][0]["party"], "970436");
+        change(&server, &id, "officer_b", "lift", version + 1, &wrong).await.refused(422, "invalid_transition");
+    }
     server.finish().await;
 }
 

@@ -107,9 +107,31 @@ async fn a_dismissed_objection_has_its_reasons_and_leaves_the_flag() {
     assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "hold");
     assert_eq!(history(&server, &flag).await["objections"][0]["answer"], "It covers other days.");
     // Another one may follow.
-    let again = id_of(&file(&server, &flag, "wallet", "o2", &objection()).await.is(201).json());
+    file(&server, &flag, "wallet", "o2", &objection()).await.is(201);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_objection_upheld_after_the_end_of_the_flag_still_tells_that_it_was_wrong() {
+    let server = Server::start().await;
+    let flag = active(&server, "k", &proposal(account(NUMBER), "hold")).await;
+    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "hold");
+    let mut ids = Vec::new();
+    for by in ["bank", "wallet"] {
+        ids.push(id_of(&file(&server, &flag, by, "o", &objection()).await.is(201).json()));
+    }
     act(&server, &flag, "officer", "lift", "\"2\"").await.is(200);
-    let upheld = decide(&server, &again, "officer", "uphold", 1, &json!({ "answer": "x" })).await.is(200).json();
+    assert_eq!(history(&server, &flag).await["correction"], Value::Null, "it simply ended");
+    let upheld = decide(&server, &ids[0], "officer", "uphold", 1, &json!({ "answer": "He is a victim." })).await;
+    let told = upheld.is(200).json();
+    assert_eq!((&told["remedy"], &told["flag_version"]), (&json!("ended_before"), &json!(4)));
+    let life = history(&server, &flag).await;
+    assert_eq!(life["correction"]["parties"][0]["party"], "970436");
+    let last = &life["items"][3];
+    assert_eq!((&last["act"], &last["flag"]["closing_cause"]), (&json!("flag.lift"), &json!("wrong")));
+    // Of the second one nothing more follows.
+    let upheld =
+        decide(&server, &ids[1], "officer", "uphold", 1, &json!({ "answer": "As well." })).await.is(200).json();
     assert_eq!((&upheld["remedy"], &upheld["flag_version"]), (&json!("ended_before"), &Value::Null));
     server.finish().await;
 }

@@ -121,6 +121,25 @@ async fn a_transferred_flag_is_the_other_wards() {
         let refused = transfer(&server, &id, "ward_a", 1, unit, officer).await.refused(400, "invalid_request");
         assert_eq!(refused.pointers(), [pointer]);
     }
+    let body = json!({ "reason": "x", "unit": "hanoi-dong-da", "officer": "demo-ward_b" });
+    for (name, value) in [
+        ("reason", None),
+        ("unit", None),
+        ("officer", None),
+        ("reason", Some(json!(""))),
+        ("reason", Some(json!("x".repeat(2001)))),
+        ("unit", Some(Value::Null)),
+        ("officer", Some(json!(["demo-ward_b"]))),
+        ("coordinating", Some(json!([]))),
+    ] {
+        let mut body = body.clone();
+        match value {
+            Some(value) => body[name] = value,
+            None => drop(body.as_object_mut().unwrap().remove(name)),
+        }
+        let ask = server.post(&format!("/v1/flags/{id}/transfer")).by("ward_a").if_match("\"1\"").json(&body);
+        assert_eq!(ask.send().await.refused(400, "invalid_request").pointers(), [format!("/{name}")], "{body}");
+    }
     transfer(&server, &id, "ward_a", 1, "hanoi-hoan-kiem", "demo-ward_a").await.refused(422, "invalid_transition");
     transfer(&server, &id, "ward_b", 1, "hanoi-dong-da", "demo-ward_b").await.refused(403, "insufficient_scope");
     let given = transfer(&server, &id, "ward_a", 1, "hanoi-dong-da", "demo-ward_b").await.is(200).json();
@@ -130,6 +149,23 @@ async fn a_transferred_flag_is_the_other_wards() {
     assert_eq!(status(&server, "ward_a", &format!("/v1/flags/{id}")).await, 404);
     act(&server, &id, "supervisor", "approve", "\"2\"").await.is(200);
     act(&server, &id, "ward_b", "lift", "\"3\"").await.is(200);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_amendment_that_waits_is_approved_also_after_a_transfer() {
+    let server = Server::start().await;
+    let id = raised_by(&server, "ward_a", "k", &proposal(account(NUMBER), "warn")).await;
+    act(&server, &id, "supervisor", "approve", "\"1\"").await.is(200);
+    let changes = json!({ "verdict": "hold", "coordinating": ["hanoi-dong-da", "hanoi-police"] });
+    let body = json!({ "reason": "A second victim", "changes": changes });
+    let ask = server.post(&format!("/v1/flags/{id}/amend")).by("ward_a").if_match("\"2\"").json(&body);
+    ask.send().await.is(200);
+    // The new owner is one of the units that the amendment names.
+    let given = transfer(&server, &id, "ward_a", 3, "hanoi-dong-da", "demo-ward_b").await.is(200).json();
+    assert_eq!(given["pending"]["changes"]["coordinating"], json!(["hanoi-police"]));
+    let approved = act(&server, &id, "supervisor", "approve", "\"4\"").await.is(200).json();
+    assert_eq!((&approved["verdict"], &approved["coordinating"]), (&json!("hold"), &json!(["hanoi-police"])));
     server.finish().await;
 }
 

@@ -6,7 +6,7 @@ use super::clauses::{Clauses, Condition, Matched};
 use super::write::{Covered, VERSIONS_MAX};
 use crate::clock::Stopwatch;
 use crate::domain::party::PartyId;
-use crate::domain::{FlagConditions, FlagId, Timestamp};
+use crate::domain::{FlagConditions, FlagId, Subject, Timestamp};
 use crate::store::StoreError;
 use rusqlite::types::Value;
 use std::collections::HashSet;
@@ -82,6 +82,26 @@ impl Reader {
     /// How far the view has come.
     pub fn covered(&mut self) -> Result<Covered, StoreError> {
         Covered::read(&mut self.0)
+    }
+
+    /// The newest flags that name a subject, were raised at `from` or later, and have answered checks; at most `rows_max`.
+    pub fn answered_for(
+        &mut self,
+        subject: &Subject,
+        from: Timestamp,
+        rows_max: u32,
+    ) -> Result<Vec<FlagId>, StoreError> {
+        let sql = "SELECT flag.place, flag.id FROM flag_subject JOIN flag ON flag.place = flag_subject.place \
+                   WHERE flag_subject.subject = ? AND flag_subject.role <> 'unlinked' AND flag.raised_at >= ? \
+                   AND flag.since IS NOT NULL ORDER BY flag.place DESC LIMIT ?";
+        let from = i64::try_from(from.as_ms()).map_err(|_| StoreError::Corrupt("a time over 2^63"))?;
+        let values = [Value::Text(subject.canonical()), Value::Integer(from), Value::Integer(rows_max.into())];
+        let mut found = Vec::new();
+        self.rows(sql, &values, &mut |row| {
+            found.push(read_found(row)?.1);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
     }
 
     /// Flags that may be asked for, from the newest on: all that are, and perhaps some that are not.
