@@ -2,7 +2,7 @@
 
 use super::flags::{etag, in_changes};
 use super::{Answered, Call, Error, IdempotencyKey, Registry, random_bytes, render};
-use crate::domain::party::{PartyId, Role};
+use crate::domain::party::Role;
 use crate::domain::{
     Actor, Attachment, Change, Changes, Flag, FlagId, FlagState, LiftCause, LogPosition, MoveError, NewObjection,
     Objection, ObjectionId, ObjectionState, Remedy, Replaces, Standing, Timestamp,
