@@ -7,8 +7,8 @@ mod log_support;
 
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
-    Actor, Category, Change, Flag, FlagId, LiftCause, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
-    SubjectHasher, SubjectKind, Timestamp, Urgency, Verdict,
+    Actor, Category, Change, Changes, Flag, FlagId, LiftCause, Proposal, Replaces, RequestId, Source, SourceKind,
+    Subject, SubjectHasher, SubjectKind, Timestamp, Urgency, Verdict,
 };
 use canhbao::index::Index;
 use canhbao::log::{Act, Entry, Limits, Log, Publish, Record};
@@ -59,6 +59,11 @@ fn active(id: u128, proposal: Proposal, now: Timestamp) -> Flag {
 
 fn new(flag: Flag) -> Change {
     Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag) }
+}
+
+/// In place of the version before.
+fn next(flag: Flag) -> Change {
+    Change::Flag { replaces: Replaces::Version(flag.version - 1), flag: Box::new(flag) }
 }
 
 struct Home {
@@ -149,9 +154,10 @@ impl Publish for Nobody {
 fn store_changes(home: &Home, changes: Vec<Change>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let limits = Limits { queue_records_max: 64, batch_records_max: 64 };
+        let limits = Limits { queue_records_max: 128, batch_records_max: 128 };
         let log = Log::start(Arc::clone(&home.store) as Arc<dyn Store>, log_support::opening(limits), Box::new(Nobody))
             .unwrap();
+        let mut pending = Vec::new();
         for change in changes {
             let entry = Entry::new(
                 Act::FlagRaise,
@@ -160,7 +166,10 @@ fn store_changes(home: &Home, changes: Vec<Change>) {
                 actor("a1").party,
                 actor("a1").client,
             );
-            log.submit(Record::changing(entry, change, None)).unwrap().durable().await.unwrap();
+            pending.push(log.submit(Record::changing(entry, change, None)).unwrap());
+        }
+        for change in pending {
+            change.durable().await.unwrap();
         }
         log.close().await;
     });
@@ -169,34 +178,44 @@ fn store_changes(home: &Home, changes: Vec<Change>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Any sequence of raising and lifting gives what a plain list of active flags gives, live and after a reload.
+    /// Any sequence of raising, lifting and linking to others gives what a plain list of active flags gives, live and after a
+    /// reload.
     #[test]
-    fn live_and_loaded_the_index_equals_the_model(acts in prop::collection::vec((0..6_u8, 0..3_usize, any::<bool>()), 1..40)) {
+    fn live_and_loaded_the_index_equals_the_model(acts in prop::collection::vec((0..6_u8, 0..3_usize, 0..3_u8), 1..40)) {
         let home = home();
         let live = index(&home);
         let now = Timestamp::from_ms(1_000_000);
         let mut model: Vec<Flag> = Vec::new();
-        let mut changes = Vec::new();
-        for (number, (which, verdict, lift)) in (1_u64..).zip(acts) {
-            let change = match model.iter().position(|flag| flag.subject == subject(which)) {
-                Some(place) if lift => {
+        let mut changes: Vec<Change> = Vec::new();
+        for (number, (which, verdict, act)) in (1_u64..).zip(acts) {
+            let made = match model.iter().position(|flag| flag.subject == subject(which)) {
+                Some(place) if act == 0 => {
                     let flag = model.remove(place);
-                    let lifted = flag.lift(actor("b2"), "x".to_owned(), LiftCause::Ended, now).unwrap();
-                    Change::Flag { replaces: Replaces::Version(flag.version), flag: Box::new(lifted) }
+                    vec![next(flag.lift(actor("b2"), "x".to_owned(), LiftCause::Ended, now).unwrap())]
+                }
+                Some(place) if act == 1 => {
+                    let flag = &mut model[place];
+                    let other = if flag.linked == [subject(which + 10)] { which + 20 } else { which + 10 };
+                    let linked = Changes { linked: Some(vec![subject(other)]), ..Changes::default() };
+                    let amended = flag.amend(actor("a1"), linked, "x".to_owned(), now).unwrap();
+                    *flag = amended.approve(actor("b2"), now).unwrap();
+                    vec![next(amended), next(flag.clone())]
                 }
                 _ => {
                     let verdict = [Verdict::Warn, Verdict::Hold, Verdict::Block][verdict];
                     let flag = active(number.into(), proposal(subject(which), verdict, vec![subject(which + 10)]), now);
                     model.push(flag.clone());
-                    new(flag)
+                    vec![new(flag)]
                 }
             };
-            live.publish(&[&change.clone()], number);
-            changes.push(change);
+            for change in made {
+                changes.push(change);
+                live.publish(&[changes.last().unwrap()], u64::try_from(changes.len()).unwrap());
+            }
         }
         store_changes(&home, changes);
         let loaded = index(&home);
-        for which in 0..20 {
+        for which in 0..30 {
             let hash = live.hash(&subject(which));
             let hits = live.lookup(&hash, now);
             prop_assert_eq!(&hits, &loaded.lookup(&hash, now));

@@ -134,12 +134,15 @@ proptest! {
         urgent: bool,
         links in any_links(),
         raiser in 0..4_u8,
+        wanted_percent in prop::option::of(1..=100_u64),
         acts in prop::collection::vec((any_act(), 0..4_u8, any_hours()), 0..25),
     ) {
         let mut now = Timestamp::from_ms(1_000_000);
         let urgency = if urgent && verdict != Verdict::Block { Urgency::Urgent } else { Urgency::Normal };
         let id = FlagId::from_bytes([1; 16]);
-        let mut flag = Flag::propose(id, proposal(verdict, urgency, links), actor(raiser), now).unwrap();
+        let expires_at = wanted_percent.map(|percent| now.plus_ms(longest_ms(verdict) / 100 * percent));
+        let raised = Proposal { expires_at, ..proposal(verdict, urgency, links) };
+        let mut flag = Flag::propose(id, raised, actor(raiser), now).unwrap();
         let mut agreed: Option<Agreed> = None;
         let mut drafters: HashSet<u8> = HashSet::new();
         for (act, by, hours) in acts {
@@ -184,6 +187,30 @@ proptest! {
                         let last = agreed.at.plus_ms(longest_ms(next.verdict));
                         prop_assert!(next.expires_at <= Some(last), "renewed for ever on one decision");
                     }
+                    match act {
+                        Act::Lift(_) => prop_assert!(next.listed().is_none(), "a lifted flag answers"),
+                        Act::Reject => {
+                            prop_assert_eq!(next.listed().is_some(), before.approved_by.is_some());
+                            prop_assert_eq!(&next.pending, &None, "what was refused waits on");
+                        }
+                        Act::Amend(_) if next.verdict < before.verdict => {
+                            prop_assert_eq!(&next.pending, &None, "the heavier one waits on");
+                        }
+                        Act::Relieve(_) => {
+                            prop_assert_eq!(&next.pending, &None, "a relief waits");
+                            prop_assert!(next.verdict <= before.verdict, "a relief that weighs more");
+                        }
+                        Act::Renew(_) => {
+                            let end = next.pending.as_ref().and_then(|pending| pending.expires_at).or(next.expires_at);
+                            prop_assert!(end > before.expires_at, "renewed to an earlier end");
+                        }
+                        Act::Approve | Act::Amend(_) | Act::Transfer(_) => {}
+                    }
+                    if let (Some(wanted), Act::Approve) = (expires_at, &act)
+                        && before.approved_by.is_none()
+                    {
+                        prop_assert!(next.expires_at <= Some(wanted), "later than it was asked for");
+                    }
                     let was_wrong = next.state == FlagState::Rejected || next.closing_cause == Some(LiftCause::Wrong);
                     prop_assert_eq!(next.must_be_corrected(), was_wrong && next.since.is_some());
                     prop_assert!(before.since.is_none() || next.since == before.since, "nobody learns that it answered");
@@ -207,8 +234,13 @@ fn longest_ms(verdict: Verdict) -> u64 {
 fn check(flag: &Flag, agreed: Option<&Agreed>, now: Timestamp) -> Result<(), TestCaseError> {
     let waits = flag.approved_by.is_none() || flag.pending.is_some();
     if waits && [FlagState::Proposed, FlagState::Active].contains(&flag.state_at(now)) {
-        let decided = flag.approve(actor(STRANGER), now);
-        prop_assert!(decided.is_ok(), "nobody can approve it: {:?}", decided);
+        match flag.approve(actor(STRANGER), now) {
+            Ok(approved) => prop_assert!(approved.state_at(now) == FlagState::Active, "approved, and over at once"),
+            Err(error) => {
+                let is_late = flag.approved_by.is_none() && flag.expiry_wanted.is_some_and(|end| end <= now);
+                prop_assert!(is_late && error == MoveError::ExpiryPassed, "nobody can approve it: {error:?}");
+            }
+        }
     }
     prop_assert!(flag.approved_by.as_ref().is_none_or(|by| by.client != flag.raised_by.client));
     if flag.state == FlagState::Active {
