@@ -69,7 +69,7 @@ impl Builder {
         loop {
             match self.step(&mut writer, &mut words) {
                 Ok(()) => {}
-                Err(Ended::Stopped) => return settled(writer),
+                Err(Ended::Stopped) => return self.settled(writer),
                 Err(ended) => return ended,
             }
         }
@@ -167,18 +167,17 @@ impl Builder {
         Ok(Page { written, covered, is_last })
     }
 
+    /// Leaves one whole file, if nobody reads it any more.
+    fn settled(&self, mut writer: Writer) -> Ended {
+        if let Err(error) = writer.settle() {
+            tracing::warn!(%error, "the officers' view was not brought into its main file");
+        }
+        self.shared.file.rest();
+        Ended::Stopped
+    }
+
     fn cover(&self, change: u64) {
         self.shared.state().covered = change;
         self.shared.turn.notify_all();
-    }
-}
-
-fn settled(mut writer: Writer) -> Ended {
-    match writer.settle() {
-        Ok(()) => Ended::Stopped,
-        Err(error) => {
-            tracing::warn!(%error, "the officers' view was not brought into its main file");
-            Ended::Stopped
-        }
     }
 }

@@ -116,6 +116,12 @@ impl RegisterFile {
         Ok(found)
     }
 
+    /// Closes the connections that nobody uses.
+    pub fn rest(&self) {
+        let idle = self.idle.read().unwrap_or_else(PoisonError::into_inner);
+        idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn open_writer(&self) -> Result<SqliteConnection, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = SqliteConnection::open(&self.path, flags)?;
