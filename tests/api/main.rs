@@ -17,6 +17,7 @@ mod log_stream;
 mod objections;
 mod proofs;
 mod proofs_kept;
+mod search;
 mod several;
 mod tokens;
 mod units;
