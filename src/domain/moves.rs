@@ -76,7 +76,7 @@ impl Flag {
     pub fn lift(&self, by: Actor, reason: String, cause: LiftCause, now: Timestamp) -> Result<Self, MoveError> {
         self.in_force("lifted", now)?;
         let closed = self.closed(FlagMove::Lift, FlagState::Lifted, by, reason, now);
-        Ok(Self { closing_cause: Some(cause), ..closed })
+        Ok(Self { closing_cause: Some(cause.into()), ..closed })
     }
 
     /// A later end, without a new decision. An urgent flag has none to prolong before it is approved.
@@ -181,7 +181,7 @@ impl Flag {
         Ok(())
     }
 
-    fn next(&self, what: FlagMove, by: &Actor, reason: Option<String>, at: Timestamp) -> Self {
+    pub(super) fn next(&self, what: FlagMove, by: &Actor, reason: Option<String>, at: Timestamp) -> Self {
         Self {
             version: self.version.saturating_add(1),
             unlinked: Vec::new(),
@@ -190,7 +190,7 @@ impl Flag {
         }
     }
 
-    fn closed(&self, what: FlagMove, state: FlagState, by: Actor, reason: String, now: Timestamp) -> Self {
+    pub(super) fn closed(&self, what: FlagMove, state: FlagState, by: Actor, reason: String, now: Timestamp) -> Self {
         Self {
             state,
             pending: None,

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 const DAY_MS: u64 = 86_400_000;
 /// An urgent flag answers for this long; without approval it then expires.
 pub const URGENT_MS: u64 = 3 * DAY_MS;
+/// Subjects that a flag may name beside its own.
+pub const LINKED_MAX: usize = 16;
 
 /// What an officer proposes, already in normal form.
 #[derive(Clone, Debug)]
