@@ -12,6 +12,7 @@ mod clients;
 mod flag_bodies;
 mod flags;
 mod log;
+mod merging;
 mod objections;
 mod parties;
 mod problem;
@@ -36,6 +37,7 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/checks/{id}").get(checks::read).done())
         .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
+        .service(at("/v1/flags/merge").post(merging::merge).done())
         .service(at("/v1/flags/search").post(flags::search).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
         .service(at("/v1/flags/{id}/history").get(flags::history).done())

@@ -56,6 +56,23 @@ pub fn find(connection: &mut dyn Connection, id: ObjectionId) -> Result<Option<O
     Ok(found)
 }
 
+/// The oldest open objection to a flag.
+pub fn open_to(connection: &mut dyn Connection, flag: FlagId) -> Result<Option<ObjectionId>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT id FROM objection WHERE flag = $1 AND state = 'open' ORDER BY id LIMIT 1",
+        &[Value::Blob(flag.as_bytes())],
+        &mut |row| {
+            let bytes = row.blob(0)?.try_into();
+            found = Some(
+                bytes.map(ObjectionId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))?,
+            );
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
 /// An objection with the entries of the acts that filed and decided it.
 pub struct Told {
     pub objection: Objection,

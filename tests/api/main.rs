@@ -8,6 +8,7 @@ mod support;
 mod admin;
 mod batch;
 mod checks;
+mod cleaning;
 mod edge;
 mod flags;
 mod life;

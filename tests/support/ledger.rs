@@ -95,6 +95,7 @@ impl Sighting {
             "POST /v1/flags/{}/renew" => Act::FlagRenew,
             "POST /v1/flags/{}/amend" => Act::FlagAmend,
             "POST /v1/flags/{}/transfer" => Act::FlagTransfer,
+            "POST /v1/flags/merge" => Act::FlagMerge,
             "POST /v1/flags/search" => Act::FlagSearch,
             "GET /v1/flags/{}/history" => Act::FlagRead,
             "POST /v1/flags/{}/objections" => Act::ObjectionFile,
@@ -429,6 +430,7 @@ fn changes(act: Act) -> bool {
         | Act::FlagRenew
         | Act::FlagAmend
         | Act::FlagTransfer
+        | Act::FlagMerge
         | Act::FlagCorrect
         | Act::ObjectionFile
         | Act::ObjectionUphold
