@@ -17,6 +17,7 @@ mod amendment;
 mod as_canonical;
 mod ascii;
 mod change;
+mod cleaning;
 mod correction;
 mod flag;
 mod ids;
@@ -36,6 +37,7 @@ mod violation;
 
 pub use amendment::{Changes, Pending};
 pub use change::{Change, Replaces};
+pub use cleaning::{Alike, Stale};
 pub use correction::{Correction, Findings, Told};
 pub use directory::Directory;
 pub use flag::{
