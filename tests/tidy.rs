@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["clock", "entropy"],
     &["store"],
-    &["index", "log", "auth"],
+    &["index", "log", "auth", "register"],
     &["registry"],
     &["http"],
     &["config"],
@@ -622,7 +622,9 @@ fn a_refused_crate_is_caught() {
 
 #[test]
 fn every_column_has_a_comment() {
-    for path in ["schema.sql", "src/store/search.sql", "src/store/postgres/schema.sql"] {
+    for path in
+        ["schema.sql", "src/store/search.sql", "src/store/postgres/schema.sql", "src/store/sqlite/register/schema.sql"]
+    {
         assert_tidy(columns_without_comment(path, &read(path)));
     }
 }

@@ -58,6 +58,17 @@ pub enum SourceKind {
     Citizen,
 }
 
+impl SourceKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Police => "police",
+            Self::BankReport => "bank_report",
+            Self::Ministry => "ministry",
+            Self::Citizen => "citizen",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub kind: SourceKind,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use super::banks::Bin;
@@ -16,7 +16,7 @@ use super::vietqr;
 use super::violation::Violation;
 use super::wallets::{ProviderCode, WalletId};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectKind {
     Account,
@@ -177,6 +177,18 @@ impl Subject {
             Self::Organisation(code) => ["organisation:", code.as_str()].concat(),
             Self::Phone(phone) => ["phone:", phone.as_str()].concat(),
         }
+    }
+
+    /// The number by which it is known, without what it belongs to.
+    pub fn number(&self) -> &str {
+        let (first, second) = self.fields();
+        second.unwrap_or(first).1
+    }
+
+    /// The bank or the wallet's provider.
+    pub fn institution(&self) -> Option<&str> {
+        let (first, second) = self.fields();
+        second.map(|_| first.1)
     }
 
     /// Accepts only what `canonical` writes. The directory of today is not asked: what was stored

@@ -6,10 +6,10 @@ use super::text;
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::strict::{Object, object, present, present_object, present_word, word};
 use crate::domain::{
-    COORDINATING_MAX, Category, Changes, FlagId, FlagState, LINKED_MAX, LegalBasis, LiftCause, Proposal, Source,
-    SourceKind, Subject, SubjectInput, Timestamp, Urgency, Verdict,
+    COORDINATING_MAX, Category, Changes, LINKED_MAX, LegalBasis, LiftCause, Proposal, Source, SourceKind, Subject,
+    SubjectInput, Timestamp, Urgency, Verdict,
 };
-use crate::registry::{FlagSearch, Owner, Registry};
+use crate::registry::{Owner, Registry};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -113,21 +113,6 @@ pub(super) struct TransferBody {
     officer: ClientId,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SearchBody<'a> {
-    #[serde(default, borrow, deserialize_with = "present_object")]
-    subject: Option<SubjectInput<'a>>,
-    #[serde(default, deserialize_with = "present_word")]
-    state: Option<FlagState>,
-    #[serde(default, deserialize_with = "present")]
-    as_of: Option<Timestamp>,
-    #[serde(default, deserialize_with = "present")]
-    cursor: Option<FlagId>,
-    #[serde(default, deserialize_with = "present")]
-    limit: Option<u32>,
-}
-
 impl FlagBody<'_> {
     pub(super) fn read(self, registry: &Registry) -> Result<Proposal, Problem> {
         let subject = super::read_subject(&self.subject, "/subject", registry)?;
@@ -197,19 +182,6 @@ impl ChangesBody<'_> {
 impl TransferBody {
     pub(super) fn read(self) -> Result<(String, Owner), Problem> {
         Ok((reason(self.reason, "/reason")?, Owner { unit: self.unit, officer: self.officer }))
-    }
-}
-
-impl SearchBody<'_> {
-    pub(super) fn read(self, registry: &Registry) -> Result<FlagSearch, Problem> {
-        let subject = self.subject.as_ref().map(|subject| super::read_subject(subject, "/subject", registry));
-        Ok(FlagSearch {
-            subject: subject.transpose()?,
-            state: self.state,
-            as_of: self.as_of,
-            before: self.cursor,
-            limit: super::body::limit(self.limit)?,
-        })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
-use super::flag_bodies::{AmendBody, FlagBody, LiftBody, ReasonBody, RenewBody, SearchBody, TransferBody};
+use super::flag_bodies::{AmendBody, FlagBody, LiftBody, ReasonBody, RenewBody, TransferBody};
 use super::problem::Problem;
+use super::search_body::{CURSOR, SearchBody, place};
 use super::{idempotency_key, if_match, rendered};
 use crate::domain::{FlagId, FlagState, Timestamp};
 use crate::registry::{Error, FlagFilter, Registry};
@@ -111,7 +112,7 @@ pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Resu
             "expected proposed, active, rejected, lifted or expired",
             FlagState::parse,
         )?,
-        before: caller.query.value("cursor", "expected a next_cursor of this list", FlagId::parse)?,
+        before: caller.query.value("cursor", CURSOR, place)?,
         limit: caller.query.limit()?,
     };
     Ok(rendered(HttpResponse::Ok(), registry.list_flags(&caller.call, filter).await?))
@@ -133,7 +134,7 @@ pub async fn history(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let version = |text: &str| text.parse().ok().filter(|version: &u32| *version > 0 && version.to_string() == text);
-    let after = caller.query.value("cursor", "expected a next_cursor of this list", version)?;
+    let after = caller.query.value("cursor", CURSOR, version)?;
     let (id, limit) = (flag_id(&id)?, caller.query.limit()?);
     Ok(rendered(HttpResponse::Ok(), registry.read_flag_history(&caller.call, id, after, limit).await?))
 }

@@ -16,6 +16,7 @@ mod merging;
 mod objections;
 mod parties;
 mod problem;
+mod search_body;
 mod stream;
 mod tiles;
 mod tokens;

@@ -13,6 +13,10 @@ use serde::Serialize;
 pub(super) struct FlagList<'a> {
     pub(super) items: Vec<FlagView<'a>>,
     pub(super) next_cursor: Option<String>,
+    /// What was changed up to this number was looked at.
+    pub(super) list_version: u64,
+    /// Whether that is all that was changed before the question came.
+    pub(super) up_to_date: bool,
 }
 
 /// A flag as officers see it.

@@ -7,6 +7,7 @@ mod clients;
 mod corrections;
 mod error;
 mod flag_reads;
+mod flag_search;
 mod flag_view;
 mod flags;
 mod follower;
@@ -29,7 +30,8 @@ pub use audit::LogPage;
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
-pub use flag_reads::{FlagFilter, FlagSearch};
+pub use flag_reads::FlagFilter;
+pub use flag_search::FlagSearch;
 pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
 pub use log_stream::{LogForm, LogStream};
@@ -47,12 +49,14 @@ use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHas
 use crate::entropy;
 use crate::index::Index;
 use crate::log::{Act, End, Entry, Limits, Log, Opening, Record, SearchIndex, Signers};
+use crate::register::Register;
 use crate::store::archive::Archive;
 use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use follower::{Follower, STALE_AFTER, UNREADY_AFTER};
 use publisher::Publisher;
 use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +83,8 @@ pub struct Settings {
     pub quotas: DefaultQuotas,
     /// Threads that load the index.
     pub threads: usize,
+    /// The file of the officers' view.
+    pub register: PathBuf,
     /// The deadline of an objection.
     pub objections_answered_within_ms: u64,
 }
@@ -87,6 +93,7 @@ pub struct Registry {
     store: Arc<dyn Store>,
     log: Log,
     search: SearchIndex,
+    register: Arc<Register>,
     streams: streams::Streams,
     others: nodes::OtherLogs,
     index: Arc<Index>,
@@ -116,7 +123,9 @@ impl Registry {
     ) -> Result<Self, StoreError> {
         let index = Arc::new(Index::load(store.as_ref(), hasher, settings.threads)?);
         let access = Arc::new(Access::load(store.as_ref(), settings.quotas)?);
-        let publisher = Arc::new(Publisher::new(Arc::clone(&index), Arc::clone(&access)));
+        let register = Arc::new(Register::start(Arc::clone(&store), &settings.register)?);
+        let publisher = Publisher::new(Arc::clone(&index), Arc::clone(&access), Arc::clone(&register));
+        let publisher = Arc::new(publisher);
         // Once in the life of the process.
         let node: &'static str = Box::leak(settings.node.clone().into_boxed_str());
         let opening = Opening { node, signers, clock: Arc::clone(&clock), limits: settings.log };
@@ -130,6 +139,7 @@ impl Registry {
             store,
             log,
             search,
+            register,
             streams: streams::Streams::default(),
             others: nodes::OtherLogs::default(),
             index,
@@ -153,9 +163,14 @@ impl Registry {
         &self.search
     }
 
+    pub fn register(&self) -> &Register {
+        &self.register
+    }
+
     /// Ends what works behind the log, then the log: everything that was accepted is committed.
     pub async fn close(&self) -> End {
         self.search.close();
+        self.register.close();
         if let Some(follower) = &self.follower {
             follower.stop();
         }

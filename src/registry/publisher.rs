@@ -5,18 +5,20 @@ use crate::auth::Access;
 use crate::domain::Change;
 use crate::index::Index;
 use crate::log::Publish;
+use crate::register::Register;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) struct Publisher {
     index: Arc<Index>,
     access: Arc<Access>,
+    register: Arc<Register>,
     /// Held while changes are put in.
     turn: Mutex<()>,
 }
 
 impl Publisher {
-    pub(super) fn new(index: Arc<Index>, access: Arc<Access>) -> Self {
-        Self { index, access, turn: Mutex::default() }
+    pub(super) fn new(index: Arc<Index>, access: Arc<Access>, register: Arc<Register>) -> Self {
+        Self { index, access, register, turn: Mutex::default() }
     }
 
     pub(super) fn known(&self) -> u64 {
@@ -34,6 +36,7 @@ impl Publisher {
             changes.iter().filter(|(number, _)| *number > known).map(|(_, change)| change).collect();
         self.access.publish(&new);
         self.index.publish(&new, version);
+        self.register.tell(version);
     }
 
     /// Each node lets a client have its part of a quota.

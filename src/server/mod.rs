@@ -28,6 +28,7 @@ use crate::http::ops::{self, Draining};
 use crate::http::{VerifiedTokens, routes};
 use crate::log::{End, SKEW_MS_MAX};
 use crate::registry::{Registry, Settings};
+use crate::store::sqlite::register::REGISTER_FILE;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -118,6 +119,7 @@ impl Server {
             log: config.log_limits(),
             quotas: config.default_quotas(),
             threads: config.workers(),
+            register: home.path().join(REGISTER_FILE),
             objections_answered_within_ms: u64::from(config.objections.answered_within_s) * 1000,
         };
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);

@@ -14,6 +14,16 @@ pub fn head(connection: &mut dyn Connection) -> Result<u64, StoreError> {
     number.ok_or(StoreError::Corrupt("no change_head row"))
 }
 
+/// The entry of the act that made a change.
+pub fn entry(connection: &mut dyn Connection, number: u64) -> Result<Option<LogPosition>, StoreError> {
+    let mut found = None;
+    connection.query("SELECT node, log_index FROM change WHERE number = $1", &[Value::count(number)?], &mut |row| {
+        found = Some(LogPosition { node: row.text(0)?.to_owned().into(), index: row.count(1)? });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// Takes the numbering row until the open transaction ends; returns the number of the last change, which is final.
 pub fn hold(connection: &mut dyn Connection) -> Result<u64, StoreError> {
     let mut number = None;

@@ -46,3 +46,38 @@ pub fn version_at(connection: &mut dyn Connection, id: FlagId, at: Timestamp) ->
     )?;
     Ok(found)
 }
+
+/// A version of a flag with the change that wrote it.
+pub struct Written {
+    pub flag: Flag,
+    pub change: u64,
+    pub at: Timestamp,
+}
+
+/// Versions in the order of the changes up to `last` that wrote them, and of their flags: those after the flag `after` of the
+/// change `change`.
+pub fn written(
+    connection: &mut dyn Connection,
+    change: u64,
+    after: FlagId,
+    last: u64,
+    rows_max: u32,
+) -> Result<Vec<Written>, StoreError> {
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT flag_version.body, change.number, change.at FROM flag_version \
+         JOIN change ON change.number = flag_version.change \
+         WHERE (flag_version.change, flag_version.flag) > ($1, $2) AND flag_version.change <= $3 \
+         ORDER BY flag_version.change, flag_version.flag LIMIT $4",
+        &[Value::count(change)?, Value::Blob(after.as_bytes()), Value::count(last)?, Value::Int(rows_max.into())],
+        &mut |row| {
+            found.push(Written {
+                flag: read_flag(row, 0)?,
+                change: row.count(1)?,
+                at: Timestamp::from_ms(row.count(2)?),
+            });
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}

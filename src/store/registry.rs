@@ -1,12 +1,23 @@
 //! Statements over the row that says which registry a database is. A mark that is there is never replaced.
 
 use super::{Connection, StoreError, Value};
+use crate::domain::Timestamp;
 
 /// The name of the registry, the first part of every log's origin.
 pub fn name(connection: &mut dyn Connection) -> Result<String, StoreError> {
     let mut found = None;
     connection.query("SELECT name FROM registry WHERE id = 1", &[], &mut |row| {
         found = Some(row.text(0)?.to_owned());
+        Ok(())
+    })?;
+    found.ok_or(StoreError::Corrupt("no registry"))
+}
+
+/// The name of the registry and when it was made.
+pub fn identity(connection: &mut dyn Connection) -> Result<(String, Timestamp), StoreError> {
+    let mut found = None;
+    connection.query("SELECT name, created_at FROM registry WHERE id = 1", &[], &mut |row| {
+        found = Some((row.text(0)?.to_owned(), Timestamp::from_ms(row.count(1)?)));
         Ok(())
     })?;
     found.ok_or(StoreError::Corrupt("no registry"))

@@ -3,6 +3,7 @@
 
 mod copies;
 mod migrations;
+pub mod register;
 
 use super::{Connection, Row, Store, StoreError, Value};
 use crate::domain::Timestamp;

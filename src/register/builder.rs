@@ -1,0 +1,184 @@
+//! The thread that builds the officers' view: it reads what changes have written from the store, page after page, and writes it
+//! into the file. What the file says of another registry, or of changes that the registry has no more, is made anew.
+
+use super::{Shared, State};
+use crate::domain::{FlagId, LogPosition};
+use crate::store::history::Written;
+use crate::store::sqlite::register::{Covered, KnownWords, Version, Writer};
+use crate::store::{self, Store, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it looks for changes that nobody told it of.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After an error, such as a full disk.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Versions that are written at once: some tens of milliseconds of work.
+const PAGE_VERSIONS: u32 = 1_000;
+/// Between two full pages, so that a check that arrives meanwhile finds a processor.
+const PAUSE: Duration = Duration::from_millis(2);
+
+pub(super) struct Builder {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+}
+
+enum Ended {
+    Stopped,
+    /// The view cannot be read or written.
+    View(StoreError),
+    Store(StoreError),
+}
+
+/// What the store tells of the changes that are not in yet.
+struct Page {
+    written: Vec<Written>,
+    /// What is covered when these are in.
+    covered: Covered,
+    is_last: bool,
+}
+
+impl Builder {
+    pub(super) fn new(store: Arc<dyn Store>, shared: Arc<Shared>) -> Self {
+        Self { store, shared }
+    }
+
+    pub(super) fn run(self) {
+        // What was there before is looked at as a whole, beside the work.
+        self.shared.state().is_doubted = true;
+        loop {
+            match self.build() {
+                Ended::Stopped => return,
+                Ended::Store(error) => {
+                    tracing::warn!(%error, "the officers' view does not follow the registry for now")
+                }
+                Ended::View(error) => tracing::warn!(%error, "the officers' view is not built for now"),
+            }
+            if self.shared.waits(RETRY_AFTER, |state| !state.is_stopping).is_stopping {
+                return;
+            }
+        }
+    }
+
+    fn build(&self) -> Ended {
+        let mut words = KnownWords::default();
+        let mut writer = match self.open() {
+            Ok(writer) => writer,
+            Err(ended) => return ended,
+        };
+        loop {
+            match self.step(&mut writer, &mut words) {
+                Ok(()) => {}
+                Err(Ended::Stopped) => return settled(writer),
+                Err(ended) => return ended,
+            }
+        }
+    }
+
+    /// The file that is there, if it goes on to what the registry is; else a new one.
+    fn open(&self) -> Result<Writer, Ended> {
+        let nothing = self.store.find(store::registry::identity).map_err(Ended::Store)?;
+        let nothing = Covered::nothing(nothing.0, nothing.1);
+        if let Some(mut writer) = self.shared.file.open() {
+            match writer.covered() {
+                Ok(covered) if self.is_of_registry(&covered, &nothing)? => {
+                    self.cover(covered.change);
+                    return Ok(writer);
+                }
+                Ok(_) => {
+                    tracing::warn!("the officers' view is of another registry or of another time; it is made anew")
+                }
+                Err(error) => tracing::warn!(%error, "the officers' view cannot be read; it is made anew"),
+            }
+        }
+        self.anew(&nothing)
+    }
+
+    fn anew(&self, nothing: &Covered) -> Result<Writer, Ended> {
+        self.cover(0);
+        let writer = self.shared.file.create(nothing).map_err(Ended::View)?;
+        self.shared.state().is_doubted = false;
+        Ok(writer)
+    }
+
+    /// Whether the registry has the change up to which the view has come.
+    fn is_of_registry(&self, covered: &Covered, nothing: &Covered) -> Result<bool, Ended> {
+        if (&covered.registry, covered.created_at) != (&nothing.registry, nothing.created_at) {
+            return Ok(false);
+        }
+        let number = covered.change;
+        let entry = self.store.find(|connection| store::changes::entry(connection, number)).map_err(Ended::Store)?;
+        Ok(entry.unwrap_or_else(|| nothing.entry.clone()) == covered.entry)
+    }
+
+    /// Puts a page in, and waits if it was the last.
+    fn step(&self, writer: &mut Writer, words: &mut KnownWords) -> Result<(), Ended> {
+        let known = writer.covered().map_err(Ended::View)?;
+        let Page { written, covered, is_last } = self.page(known.clone()).map_err(Ended::Store)?;
+        let versions: Vec<Version> =
+            written.into_iter().map(|Written { flag, change, at }| Version { flag, change, at }).collect();
+        if covered != known {
+            writer.write(&versions, &covered, words).map_err(Ended::View)?;
+        }
+        self.cover(covered.change);
+        let (time, wakes): (_, fn(&mut State, u64) -> bool) = match is_last {
+            true => (LOOK_EVERY, |state, covered| state.told > covered || state.is_doubted),
+            false => (PAUSE, |_, _| false),
+        };
+        let mut state = self.shared.waits(time, |state| !state.is_stopping && !wakes(state, covered.change));
+        if state.is_stopping {
+            return Err(Ended::Stopped);
+        }
+        let is_doubted = std::mem::take(&mut state.is_doubted);
+        drop(state);
+        if is_doubted && !self.shared.file.is_sound() {
+            tracing::warn!("the officers' view is damaged; it is made anew");
+            *writer = self.anew(&Covered::nothing(covered.registry, covered.created_at))?;
+            *words = KnownWords::default();
+        }
+        Ok(())
+    }
+
+    /// What changes wrote after `covered`, as much as goes in at once.
+    fn page(&self, covered: Covered) -> Result<Page, StoreError> {
+        let Covered { registry, created_at, change, entry: _, part } = covered;
+        let (last, written, last_entry) = self.store.find(|connection| {
+            let last = store::changes::head(connection)?;
+            // Ids are compared as bytes, and none is as high as this one: what is in of the change itself is all of it.
+            let all_of = FlagId::from_bytes([0xff; 16]);
+            let (from, after) = part.map_or((change, all_of), |(change, flag)| (change, flag));
+            let written = store::history::written(connection, from, after, last, PAGE_VERSIONS)?;
+            Ok((last, written, store::changes::entry(connection, last)?))
+        })?;
+        if last < change {
+            return Err(StoreError::Corrupt("fewer changes than were there before"));
+        }
+        let is_last = u32::try_from(written.len()).map_or(true, |rows| rows < PAGE_VERSIONS);
+        let none = LogPosition { node: String::new().into(), index: 0 };
+        let covered = match written.last().filter(|_| !is_last) {
+            None => Covered { registry, created_at, change: last, entry: last_entry.unwrap_or(none), part: None },
+            // The change before the one that is partly in has been put in whole.
+            Some(version) => {
+                let whole = version.change.saturating_sub(1);
+                let entry = self.store.find(|connection| store::changes::entry(connection, whole))?.unwrap_or(none);
+                Covered { registry, created_at, change: whole, entry, part: Some((version.change, version.flag.id)) }
+            }
+        };
+        Ok(Page { written, covered, is_last })
+    }
+
+    fn cover(&self, change: u64) {
+        self.shared.state().covered = change;
+        self.shared.turn.notify_all();
+    }
+}
+
+fn settled(mut writer: Writer) -> Ended {
+    match writer.settle() {
+        Ok(()) => Ended::Stopped,
+        Err(error) => {
+            tracing::warn!(%error, "the officers' view was not brought into its main file");
+            Ended::Stopped
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The file of the officers' view of the flags, one for each node on either engine. It is derived data: what is no such file,
+//! is damaged or of another registry is made anew, and nothing in it is ever shown without a look at the store.
+
+mod clauses;
+mod find;
+mod write;
+
+pub use find::{Asked, Budget, Moment, Piece};
+pub use write::{Covered, KnownWords, Version};
+
+use super::{STATEMENTS_CACHED_MAX, SqliteConnection};
+use crate::store::{Connection, StoreError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+pub const REGISTER_FILE: &str = "register.sqlite3";
+const SCHEMA: &str = include_str!("schema.sql");
+/// Of `SCHEMA`: a file of another version is made anew.
+const VERSION: i64 = 1;
+const READERS_KEPT_MAX: usize = 8;
+/// 32 MiB in pages of KiB, negative as SQLite wants it.
+const WRITER_CACHE_KIB: i64 = -32_768;
+/// Readers look at the file's pages where the system has them.
+const MAPPED_BYTES_MAX: i64 = 1 << 30;
+
+pub struct RegisterFile {
+    path: PathBuf,
+    /// Readers hold it while they read; who makes the file anew waits for them.
+    idle: RwLock<Mutex<Vec<Reader>>>,
+}
+
+/// A connection that only reads.
+pub struct Reader(SqliteConnection);
+
+/// The one connection that writes.
+pub struct Writer(SqliteConnection);
+
+impl Reader {
+    /// For statements that are fixed.
+    pub fn connection(&mut self) -> &mut dyn Connection {
+        &mut self.0
+    }
+}
+
+impl RegisterFile {
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), idle: RwLock::default() }
+    }
+
+    /// Opens the file to write it; `None` if there is none that can be used.
+    pub fn open(&self) -> Option<Writer> {
+        if !self.path.exists() {
+            return None;
+        }
+        let opened = self.open_writer().and_then(|connection| {
+            if !connection.is_of(VERSION) {
+                return Err(StoreError::Corrupt("a register of another form"));
+            }
+            Ok(connection)
+        });
+        match opened {
+            Ok(connection) => Some(Writer(connection)),
+            Err(error) => {
+                tracing::warn!(%error, "the officers' view cannot be used; it is made anew");
+                None
+            }
+        }
+    }
+
+    /// Puts an empty file in place of what is there.
+    pub fn create(&self, covered: &Covered) -> Result<Writer, StoreError> {
+        let mut idle = self.idle.write().unwrap_or_else(PoisonError::into_inner);
+        idle.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.path.as_os_str().to_owned();
+            path.push(suffix);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        create_private(&self.path)?;
+        let mut connection = self.open_writer()?;
+        connection.begin()?;
+        connection.inner.execute_batch(SCHEMA)?;
+        connection.inner.pragma_update(None, "user_version", VERSION)?;
+        covered.insert(&mut connection)?;
+        connection.commit()?;
+        Ok(Writer(connection))
+    }
+
+    /// Whether what is there can be read. It takes a second for a million flags.
+    pub fn is_sound(&self) -> bool {
+        let check = |reader: &mut Reader| {
+            let answer: String = reader.0.inner.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            Ok(answer == "ok" && reader.0.is_of(VERSION))
+        };
+        self.read(check).unwrap_or(false)
+    }
+
+    /// Lends a connection that only reads, in one state of the file.
+    pub fn read<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.idle.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut reader = match kept {
+            Some(reader) => reader,
+            None => self.open_reader()?,
+        };
+        reader.0.inner.execute_batch("BEGIN")?;
+        let found = work(&mut reader)?;
+        reader.0.inner.execute_batch("COMMIT")?;
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < READERS_KEPT_MAX {
+            idle.push(reader);
+        }
+        Ok(found)
+    }
+
+    fn open_writer(&self) -> Result<SqliteConnection, StoreError> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = SqliteConnection::open(&self.path, flags)?;
+        // Derived data is worth no wait for the disk; in WAL mode it is never torn all the same.
+        connection.inner.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.inner.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
+        Ok(connection)
+    }
+
+    fn open_reader(&self) -> Result<Reader, StoreError> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let inner = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+        inner.pragma_update(None, "temp_store", "MEMORY")?;
+        inner.pragma_update(None, "mmap_size", MAPPED_BYTES_MAX)?;
+        inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+        Ok(Reader(SqliteConnection { inner }))
+    }
+}
+
+/// For its owner alone, as the file names subjects.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).map_err(|error| failed(&error))
+}
+
+fn failed(error: &std::io::Error) -> StoreError {
+    StoreError::Engine(format!("{REGISTER_FILE}: {error}"))
+}

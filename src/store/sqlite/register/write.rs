@@ -1,0 +1,272 @@
+//! Writing the officers' view: page after page of versions in the order of their changes, each page with how far it goes in one
+//! transaction.
+
+use super::Writer;
+use crate::domain::folding::{folded, grams, numbers};
+use crate::domain::{Flag, FlagId, FlagMove, LogPosition, Timestamp};
+use crate::store::sqlite::SqliteConnection;
+use crate::store::{Connection, StoreError, Value};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+
+/// Versions whose text can be told apart; those after it find by the text they had before.
+pub(super) const VERSIONS_MAX: u32 = (1 << 20) - 1;
+/// Words that are known to be in the table; a longer list starts anew.
+const WORDS_KNOWN_MAX: usize = 65_536;
+
+/// Of which registry the view is, and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    pub registry: String,
+    pub created_at: Timestamp,
+    /// All changes up to this number are in.
+    pub change: u64,
+    /// The entry of that change; none of change 0.
+    pub entry: LogPosition,
+    /// Of the next change that is partly in: its number and its last flag that is in.
+    pub part: Option<(u64, FlagId)>,
+}
+
+/// A version of a flag as a change wrote it.
+pub struct Version {
+    pub flag: Flag,
+    pub change: u64,
+    pub at: Timestamp,
+}
+
+/// What the view holds of a flag already.
+struct Known {
+    version: u32,
+    reviewed_at: u64,
+    content: i64,
+}
+
+/// Words that need not be stored again.
+#[derive(Default)]
+pub struct KnownWords(HashSet<String>);
+
+impl Covered {
+    /// The mark of a view that holds nothing yet.
+    pub fn nothing(registry: String, created_at: Timestamp) -> Self {
+        let entry = LogPosition { node: String::new().into(), index: 0 };
+        Self { registry, created_at, change: 0, entry, part: None }
+    }
+
+    pub(super) fn insert(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        connection.execute(
+            "INSERT INTO covered (id, registry, created_at, change, change_node, change_index, part_change, part_flag) \
+             VALUES (1, $1, $2, 0, '', 0, 0, X'')",
+            &[Value::Text(&self.registry), Value::count(self.created_at.as_ms())?],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn read(connection: &mut dyn Connection) -> Result<Self, StoreError> {
+        let mut found = None;
+        connection.query(
+            "SELECT registry, created_at, change, change_node, change_index, part_change, part_flag FROM covered WHERE id = 1",
+            &[],
+            &mut |row| {
+                let part = <[u8; 16]>::try_from(row.blob(6)?).ok().map(FlagId::from_bytes);
+                found = Some(Self {
+                    registry: row.text(0)?.to_owned(),
+                    created_at: Timestamp::from_ms(row.count(1)?),
+                    change: row.count(2)?,
+                    entry: LogPosition { node: row.text(3)?.to_owned().into(), index: row.count(4)? },
+                    part: part.map(|flag| Ok::<_, StoreError>((row.count(5)?, flag))).transpose()?,
+                });
+                Ok(())
+            },
+        )?;
+        found.ok_or(StoreError::Corrupt("a register without its mark"))
+    }
+
+    fn update(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let (part_change, part_flag) =
+            self.part.as_ref().map_or((0, &[][..]), |(change, flag)| (*change, flag.as_bytes()));
+        connection.execute(
+            "UPDATE covered SET change = $1, change_node = $2, change_index = $3, part_change = $4, part_flag = $5 WHERE id = 1",
+            &[
+                Value::count(self.change)?,
+                Value::Text(&self.entry.node),
+                Value::count(self.entry.index)?,
+                Value::count(part_change)?,
+                Value::Blob(part_flag),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+impl Writer {
+    pub fn covered(&mut self) -> Result<Covered, StoreError> {
+        Covered::read(&mut self.0)
+    }
+
+    /// Writes a page, in the order given, whole or not at all.
+    pub fn write(&mut self, versions: &[Version], covered: &Covered, words: &mut KnownWords) -> Result<(), StoreError> {
+        self.0.begin()?;
+        let written = versions.iter().try_for_each(|version| put(&mut self.0, version, words));
+        match written.and_then(|()| covered.update(&mut self.0)).and_then(|()| self.0.commit()) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // What was remembered as stored may be undone.
+                words.0.clear();
+                self.0.rollback()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings everything into the main file, for a clean end.
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        self.0.settle()
+    }
+}
+
+fn put(connection: &mut SqliteConnection, version: &Version, words: &mut KnownWords) -> Result<(), StoreError> {
+    let (flag, known) = (&version.flag, known(connection, version.flag.id)?);
+    if known.as_ref().is_some_and(|known| known.version >= flag.version) {
+        return Ok(());
+    }
+    let text = flag.searched_text();
+    let numbers = all_grams(flag);
+    let content = content(&text, &numbers);
+    let reviewed_at = match (flag.step().what, &known) {
+        (FlagMove::Raise | FlagMove::Approve | FlagMove::Renew | FlagMove::Amend | FlagMove::Merge, _) | (_, None) => {
+            flag.step().at.as_ms()
+        }
+        (FlagMove::Reject | FlagMove::Lift | FlagMove::Transfer, Some(known)) => known.reviewed_at,
+    };
+    let place = upsert(connection, version, reviewed_at, content)?;
+    relate(connection, flag, place, known.as_ref())?;
+    if known.is_none_or(|known| known.content != content) && flag.version <= VERSIONS_MAX {
+        let row = Value::Int(place.saturating_mul(i64::from(VERSIONS_MAX) + 1).saturating_add(flag.version.into()));
+        connection.execute("INSERT INTO flag_text (rowid, words) VALUES ($1, $2)", &[row, Value::Text(&text)])?;
+        connection.execute("INSERT INTO flag_number (rowid, grams) VALUES ($1, $2)", &[row, Value::Text(&numbers)])?;
+        words.add(connection, &text)?;
+    }
+    Ok(())
+}
+
+fn known(connection: &mut SqliteConnection, id: FlagId) -> Result<Option<Known>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT version, reviewed_at, content FROM flag WHERE id = $1",
+        &[Value::Blob(id.as_bytes())],
+        &mut |row| {
+            let version = u32::try_from(row.int(0)?).map_err(|_| StoreError::Corrupt("a version over 2^32"))?;
+            found = Some(Known { version, reviewed_at: row.count(1)?, content: row.int(2)? });
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// The row of a flag in its newest version; returns its place.
+fn upsert(
+    connection: &mut SqliteConnection,
+    version: &Version,
+    reviewed_at: u64,
+    content: i64,
+) -> Result<i64, StoreError> {
+    let (flag, at) = (&version.flag, Value::count(version.at.as_ms())?);
+    let time = |time: Option<Timestamp>| time.map_or(Ok(Value::Null), |time| Value::count(time.as_ms()));
+    let mut place = None;
+    connection.query(
+        "INSERT INTO flag (kind, institution, source, raised_at, first_at, id, state, verdict, category, unit, coordinated, \
+         expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, version, change, content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, verdict = excluded.verdict, category = excluded.category, \
+         unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
+         changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
+         since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, version = excluded.version, \
+         change = excluded.change, content = excluded.content RETURNING place",
+        &[
+            Value::Text(flag.subject.kind().as_str()),
+            Value::Text(flag.subject.institution().unwrap_or_default()),
+            Value::Text(flag.source.kind.as_str()),
+            Value::count(flag.raised_at.as_ms())?,
+            at,
+            Value::Blob(flag.id.as_bytes()),
+            Value::Text(flag.state.as_str()),
+            Value::Text(flag.verdict.as_str()),
+            Value::Text(flag.category.as_str()),
+            Value::Text(flag.unit().as_str()),
+            Value::Int((!flag.coordinating.is_empty()).into()),
+            time(flag.expires_at)?,
+            Value::count(flag.step().at.as_ms())?,
+            Value::count(reviewed_at)?,
+            at,
+            time(flag.since)?,
+            Value::Text(flag.officer().as_str()),
+            Value::Text(&folded(&flag.case)),
+            Value::Int(flag.version.into()),
+            Value::count(version.change)?,
+            Value::Int(content),
+        ],
+        &mut |row| {
+            place = Some(row.int(0)?);
+            Ok(())
+        },
+    )?;
+    place.ok_or(StoreError::Corrupt("a flag without a place"))
+}
+
+/// The subjects and the units that a flag names beside its own.
+fn relate(connection: &mut SqliteConnection, flag: &Flag, place: i64, known: Option<&Known>) -> Result<(), StoreError> {
+    let place = Value::Int(place);
+    if known.is_some() {
+        connection.execute("UPDATE flag_subject SET role = 'unlinked' WHERE place = $1 AND role <> 'own'", &[place])?;
+        connection.execute("DELETE FROM flag_coordinating WHERE place = $1", &[place])?;
+    }
+    for unit in &flag.coordinating {
+        connection.execute(
+            "INSERT INTO flag_coordinating (unit, place) VALUES ($1, $2) ON CONFLICT (unit, place) DO NOTHING",
+            &[Value::Text(unit.as_str()), place],
+        )?;
+    }
+    let own = known.is_none().then_some((&flag.subject, "own"));
+    for (subject, role) in own.into_iter().chain(flag.linked.iter().map(|linked| (linked, "linked"))) {
+        connection.execute(
+            "INSERT INTO flag_subject (subject, place, role) VALUES ($1, $2, $3) \
+             ON CONFLICT (subject, place) DO UPDATE SET role = excluded.role WHERE role <> 'own'",
+            &[Value::Text(&subject.canonical()), place, Value::Text(role)],
+        )?;
+    }
+    Ok(())
+}
+
+fn all_grams(flag: &Flag) -> String {
+    let mut all = String::new();
+    for number in [&flag.subject].into_iter().chain(&flag.linked).flat_map(numbers) {
+        for gram in grams(&number) {
+            all.push_str(gram);
+            all.push(' ');
+        }
+    }
+    all
+}
+
+fn content(text: &str, numbers: &str) -> i64 {
+    let digest: [u8; 32] = Sha256::new().chain_update(text).chain_update("\n").chain_update(numbers).finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+impl KnownWords {
+    fn add(&mut self, connection: &mut SqliteConnection, text: &str) -> Result<(), StoreError> {
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            if self.0.contains(word) {
+                continue;
+            }
+            connection
+                .execute("INSERT INTO word (text) VALUES ($1) ON CONFLICT (text) DO NOTHING", &[Value::Text(word)])?;
+            if self.0.len() >= WORDS_KNOWN_MAX {
+                self.0.clear();
+            }
+            self.0.insert(word.to_owned());
+        }
+        Ok(())
+    }
+}
