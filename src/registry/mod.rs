@@ -3,6 +3,7 @@
 
 mod audit;
 mod checks;
+mod cleaning;
 mod clients;
 mod corrections;
 mod error;
@@ -20,6 +21,7 @@ mod objections;
 mod parties;
 mod proofs;
 mod publisher;
+mod quality;
 mod refusals;
 mod reports;
 mod seeds;
@@ -28,6 +30,7 @@ mod tokens;
 
 pub use audit::LogPage;
 pub use checks::Checked;
+pub use cleaning::{CarePage, StaleAfter};
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
 pub use flag_reads::FlagFilter;
@@ -39,6 +42,7 @@ pub use merging::VersionRead;
 pub use objections::{ObjectionFilter, Overdue};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
+pub use quality::{QualityPage, QualityTerms};
 pub use seeds::Seed;
 pub use tokens::{Granted, Proof, TokenError};
 

@@ -87,7 +87,11 @@ impl Sighting {
             "POST /v1/checks" => Act::Check,
             "GET /v1/checks/{}" | "GET /v1/checks/{}/receipt" => Act::CheckRead,
             "POST /v1/flags" => Act::FlagRaise,
-            "GET /v1/flags" => Act::FlagList,
+            "GET /v1/flags"
+            | "GET /v1/flags/duplicates"
+            | "GET /v1/flags/stale"
+            | "GET /v1/flags/unparsable"
+            | "GET /v1/flags/quality" => Act::FlagList,
             "GET /v1/flags/{}" => Act::FlagRead,
             "POST /v1/flags/{}/approve" => Act::FlagApprove,
             "POST /v1/flags/{}/reject" => Act::FlagReject,

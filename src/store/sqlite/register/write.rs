@@ -175,13 +175,14 @@ fn upsert(
     let mut place = None;
     connection.query(
         "INSERT INTO flag (kind, institution, source, raised_at, first_at, id, state, verdict, category, unit, coordinated, \
-         expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, version, change, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+         expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, has_basis, version, change, \
+         content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, verdict = excluded.verdict, category = excluded.category, \
          unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
          changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
-         since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, version = excluded.version, \
-         change = excluded.change, content = excluded.content RETURNING place",
+         since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, has_basis = excluded.has_basis, \
+         version = excluded.version, change = excluded.change, content = excluded.content RETURNING place",
         &[
             Value::Text(flag.subject.kind().as_str()),
             Value::Text(flag.subject.institution().unwrap_or_default()),
@@ -201,6 +202,7 @@ fn upsert(
             time(flag.since)?,
             Value::Text(flag.officer().as_str()),
             Value::Text(&folded(&flag.case)),
+            Value::Int(flag.legal_basis.is_some().into()),
             Value::Int(flag.version.into()),
             Value::count(version.change)?,
             Value::Int(content),
