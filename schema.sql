@@ -84,32 +84,6 @@ CREATE TABLE flag (
     unit        TEXT    NOT NULL DEFAULT '' -- the police unit that owns it
 ) STRICT, WITHOUT ROWID;
 
--- For the supervisor's list of proposals.
-CREATE INDEX flag_by_state ON flag (state, id);
-
--- For what a ward sees.
-CREATE INDEX flag_by_unit ON flag (unit, id);
-
--- For officers who ask for a subject.
-CREATE INDEX flag_by_subject ON flag (subject, id);
-
--- The subjects that a flag links to or ever did.
-CREATE TABLE flag_link (
-    subject     TEXT    NOT NULL, -- canonical text
-    flag        BLOB    NOT NULL, -- id of the flag
-    PRIMARY KEY (subject, flag)
-) STRICT, WITHOUT ROWID;
-
--- The units that see a flag beside its owner.
-CREATE TABLE flag_coordinating (
-    unit        TEXT    NOT NULL, -- the police unit
-    flag        BLOB    NOT NULL, -- id of the flag
-    PRIMARY KEY (unit, flag)
-) STRICT, WITHOUT ROWID;
-
--- For the units of a flag.
-CREATE INDEX flag_coordinating_by_flag ON flag_coordinating (flag);
-
 -- Every version of every flag, whole; never changed, never deleted.
 CREATE TABLE flag_version (
     flag        BLOB    NOT NULL, -- id of the flag

@@ -19,7 +19,6 @@ use canhbao::domain::{
 };
 use canhbao::store::archive::{self, Archive, tiles_begin};
 use canhbao::store::lease::{self, Asked};
-use canhbao::store::listing::{self, FlagPage};
 use canhbao::store::log::{self, LogBatch, LogNumber};
 use canhbao::store::objections::{self, ObjectionPage};
 use canhbao::store::postgres::{Address, PostgresStore};
@@ -334,13 +333,8 @@ fn flag(id: u128, state: FlagState) -> Flag {
     if state == FlagState::Active { raised.approve(by("b2"), at(0)).unwrap() } else { raised }
 }
 
-fn page(units: &[PartyId], state: Option<FlagState>, before: Option<u128>, now: Timestamp) -> FlagPage {
-    let before = before.map(|id| FlagId::from_bytes(id.to_be_bytes()));
-    FlagPage { units: units.to_vec(), state, before, now, rows_max: 2 }
-}
-
 #[test]
-fn flags_are_listed_newest_first_and_loaded_by_id() {
+fn flags_are_found_and_loaded_by_id() {
     on_both(|bench| {
         let store = bench.open();
         let mut writer = store.writer().unwrap();
@@ -352,31 +346,6 @@ fn flags_are_listed_newest_first_and_loaded_by_id() {
             }
             assert!(!flags::insert(writer, &flag(1, FlagState::Active), 2).unwrap());
         });
-        let ids = |page: FlagPage| -> Vec<u8> {
-            let found = store.find(|connection| listing::ids(connection, &page)).unwrap();
-            found.iter().map(|id| id.as_bytes()[15]).collect()
-        };
-        let later = at(400 * 86_400_000);
-        let unit = |name: &str| PartyId::parse(name).unwrap();
-        // A few units are looked up, the flags of many are looked through.
-        let others: Vec<PartyId> = (0..70).map(|number| unit(&format!("unit-{number}"))).collect();
-        for more in [&[][..], &others] {
-            let police = [more, &[unit("police")]].concat();
-            assert_eq!(ids(page(&police, None, None, at(1))), [4, 3]);
-            assert_eq!(ids(page(&police, None, Some(3), at(1))), [2, 1]);
-            assert_eq!(ids(page(&police, Some(FlagState::Active), None, at(1))), [3, 2]);
-            assert_eq!(ids(page(&police, Some(FlagState::Expired), None, later)), [3, 2]);
-            assert!(ids(page(&police, Some(FlagState::Expired), None, at(1))).is_empty());
-            assert_eq!(ids(page(&police, Some(FlagState::Proposed), None, at(1))), [4]);
-            let ward = [more, &[unit("ward")]].concat();
-            assert_eq!(ids(page(&ward, None, None, at(1))), [3]);
-            assert_eq!(ids(page(&ward, Some(FlagState::Active), None, at(1))), [3]);
-            assert!(ids(page(&ward, Some(FlagState::Proposed), None, at(1))).is_empty());
-            assert!(ids(page(more, None, None, at(1))).is_empty());
-        }
-        let link = Subject::from_canonical("account:970436:1000777").unwrap();
-        let linked = store.find(|connection| listing::of_subject(connection, &link)).unwrap();
-        assert_eq!(linked.iter().map(|id| id.as_bytes()[15]).collect::<Vec<_>>(), [4, 3, 2, 1]);
         let found = store.find(|connection| flags::find(connection, flag(2, FlagState::Active).id)).unwrap();
         assert!(found == Some(flag(2, FlagState::Active)));
         let (first, last) = store.find(flags::id_range).unwrap().unwrap();
@@ -443,8 +412,6 @@ fn a_flag_keeps_its_versions_objections_and_correction() {
         let at_moment = |moment| store.find(|connection| history::version_at(connection, first.id, moment)).unwrap();
         assert!(at_moment(at(9)).is_none());
         assert!(at_moment(at(19)) == Some(first.clone()) && at_moment(at(20)) == Some(second.clone()));
-        let ward = page(&[PartyId::parse("ward").unwrap()], None, None, at(1));
-        assert!(store.find(|connection| listing::ids(connection, &ward)).unwrap().is_empty(), "it coordinates no more");
         let objected = store.find(|connection| objections::of_flag(connection, first.id, 10)).unwrap();
         let objected: Vec<_> = objected.iter().map(|told| (&told.objection, told.filed.index, &told.decided)).collect();
         assert!(objected == [(&decided, 3, &Some(position(5))), (&objection(3), 7, &None)]);

@@ -12,7 +12,7 @@ use crate::registry::{FlagSearch, Registry};
 use serde::Deserialize;
 
 const CASE_CHARS_MAX: usize = 64;
-const PLACE_MAX: u64 = 1 << 40;
+const PLACE_MAX: u64 = 9_999_999_999_999;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

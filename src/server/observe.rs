@@ -50,6 +50,7 @@ fn describe() {
     metrics::describe_histogram!(log::BATCH_RECORDS, "Records that shared a commit.");
     metrics::describe_gauge!(QUEUE_DEPTH, "Records that the log's writer has taken and not yet committed.");
     metrics::describe_gauge!(SEARCH_BEHIND, "Entries of the log that the search index does not cover yet.");
+    metrics::describe_gauge!(REGISTER_VERSION, "Number of the last change that lists and searches of flags find.");
     metrics::describe_gauge!(INDEX_RECORDS, "Records in the index.");
     metrics::describe_gauge!(LIST_VERSION, "Number of the last change.");
     metrics::describe_gauge!(IN_FLIGHT, "Requests being worked on.");
@@ -62,6 +63,7 @@ fn describe() {
 
 const QUEUE_DEPTH: &str = "canhbao_log_queue_depth";
 const SEARCH_BEHIND: &str = "canhbao_log_search_behind_entries";
+const REGISTER_VERSION: &str = "canhbao_register_list_version";
 const INDEX_RECORDS: &str = "canhbao_index_records";
 const LIST_VERSION: &str = "canhbao_list_version";
 const IN_FLIGHT: &str = "canhbao_http_in_flight";
@@ -72,6 +74,7 @@ const CLOCK_LAG: &str = "canhbao_clock_lag_seconds";
 pub fn gauges(registry: &Registry, clock: &SystemClock, in_flight: &InFlight) {
     gauge!(QUEUE_DEPTH).set(count(registry.log().depth()));
     gauge!(SEARCH_BEHIND).set(count(usize::try_from(registry.search().behind()).unwrap_or(usize::MAX)));
+    gauge!(REGISTER_VERSION).set(count(usize::try_from(registry.register().covered()).unwrap_or(usize::MAX)));
     gauge!(INDEX_RECORDS).set(count(registry.index().len()));
     gauge!(LIST_VERSION).set(count(usize::try_from(registry.index().list_version()).unwrap_or(usize::MAX)));
     gauge!(IN_FLIGHT).set(count(in_flight.count()));

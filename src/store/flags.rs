@@ -1,4 +1,4 @@
-//! Statements over flags: the current list (`flag`) and every version (`flag_version`). Lists of them stand in `listing`.
+//! Statements over flags: the current list (`flag`) and every version (`flag_version`). They are found by `sqlite::register`.
 
 use super::{Connection, Row, StoreError, Value};
 use crate::domain::{Category, Flag, FlagId, ListedFlag, Subject, Timestamp, Verdict};
@@ -25,7 +25,6 @@ pub fn insert(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Resu
         ],
     )?;
     if rows == 1 {
-        insert_coordinating(connection, flag)?;
         insert_version(connection, flag, change)?;
     }
     Ok(rows == 1)
@@ -53,30 +52,12 @@ pub fn update(connection: &mut dyn Connection, flag: &Flag, replaces: u32, chang
         ],
     )?;
     if rows == 1 {
-        connection.execute("DELETE FROM flag_coordinating WHERE flag = $1", &[Value::Blob(flag.id.as_bytes())])?;
-        insert_coordinating(connection, flag)?;
         insert_version(connection, flag, change)?;
     }
     Ok(rows == 1)
 }
 
-fn insert_coordinating(connection: &mut dyn Connection, flag: &Flag) -> Result<(), StoreError> {
-    for unit in &flag.coordinating {
-        connection.execute(
-            "INSERT INTO flag_coordinating (unit, flag) VALUES ($1, $2)",
-            &[Value::Text(unit.as_str()), Value::Blob(flag.id.as_bytes())],
-        )?;
-    }
-    Ok(())
-}
-
 fn insert_version(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Result<(), StoreError> {
-    for linked in &flag.linked {
-        connection.execute(
-            "INSERT INTO flag_link (subject, flag) VALUES ($1, $2) ON CONFLICT (subject, flag) DO NOTHING",
-            &[Value::Text(&linked.canonical()), Value::Blob(flag.id.as_bytes())],
-        )?;
-    }
     let body = serde_json::to_string(flag).map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
     connection.execute(
         "INSERT INTO flag_version (flag, version, change, body) VALUES ($1, $2, $3, $4)",
@@ -131,8 +112,7 @@ pub(super) fn read_flag(row: &dyn Row, column: usize) -> Result<Flag, StoreError
     serde_json::from_str(row.text(column)?).map_err(|_| StoreError::Corrupt("a flag version that cannot be read"))
 }
 
-/// Streams every active flag with an id in `first..=last`, in the form that answers need. The state is looked at here and
-/// not in the statement, which would else go over the index of states and look up each row.
+/// Streams every active flag with an id in `first..=last`, in the form that answers need.
 pub fn load_listed(
     connection: &mut dyn Connection,
     first: FlagId,
@@ -140,13 +120,10 @@ pub fn load_listed(
     each: &mut dyn FnMut(ListedFlag<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     connection.query(
-        "SELECT id, subject, verdict, category, case_ref, version, since, expires_at, document, linked, state \
-         FROM flag WHERE id >= $1 AND id <= $2 ORDER BY id",
+        "SELECT id, subject, verdict, category, case_ref, version, since, expires_at, document, linked \
+         FROM flag WHERE id >= $1 AND id <= $2 AND state = 'active' ORDER BY id",
         &[Value::Blob(first.as_bytes()), Value::Blob(last.as_bytes())],
-        &mut |row| match row.text(10)? {
-            "active" => each(read_listed(row)?),
-            _ => Ok(()),
-        },
+        &mut |row| each(read_listed(row)?),
     )
 }
 

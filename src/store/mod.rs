@@ -9,7 +9,6 @@ pub mod corrections;
 pub mod flags;
 pub mod history;
 pub mod lease;
-pub mod listing;
 pub mod log;
 pub mod moving;
 pub mod objections;

@@ -37,7 +37,7 @@ pub struct Table {
 
 /// In the order in which they are filled: what others rest on comes before them, and what says that a registry is there
 /// comes last.
-pub const TABLES: [Table; 19] = [
+pub const TABLES: [Table; 17] = [
     Table {
         name: "party",
         select: "SELECT id, name, role, state, version, created_at, change, parent FROM party ORDER BY id",
@@ -90,28 +90,6 @@ pub const TABLES: [Table; 19] = [
         count: "SELECT COUNT(*) FROM flag_version",
         columns: &[Blob, Int, Int, Text],
         way: Copied(BulkTable::FlagVersion),
-    },
-    Table {
-        name: "flag_link",
-        select: "SELECT subject, flag FROM flag_link \
-                 ORDER BY subject, flag",
-        count: "SELECT COUNT(*) FROM flag_link",
-        columns: &[Text, Blob],
-        way: Inserted(
-            "INSERT INTO flag_link (subject, flag) \
-             VALUES ($1, $2)",
-        ),
-    },
-    Table {
-        name: "flag_coordinating",
-        select: "SELECT unit, flag FROM flag_coordinating \
-                 ORDER BY unit, flag",
-        count: "SELECT COUNT(*) FROM flag_coordinating",
-        columns: &[Text, Blob],
-        way: Inserted(
-            "INSERT INTO flag_coordinating (unit, flag) \
-             VALUES ($1, $2)",
-        ),
     },
     Table {
         name: "objection",

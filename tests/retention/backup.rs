@@ -88,10 +88,9 @@ async fn a_database_that_is_damaged_beside_the_log_is_not_backed_up() {
     let (registry, _) = Registry::with(300, 0).await;
     // An index that does not say what its table does, as after a lost write.
     for change in [
-        "CREATE TABLE mislaid AS SELECT * FROM sqlite_master WHERE name = 'flag_by_state'; PRAGMA writable_schema = ON; \
-         DELETE FROM sqlite_master WHERE name = 'flag_by_state'",
-        "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version) \
-         VALUES (x'01', 's', 'v', 'c', 'c', 'active', 1)",
+        "CREATE TABLE mislaid AS SELECT * FROM sqlite_master WHERE name = 'flag_version_by_change'; \
+         PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = 'flag_version_by_change'",
+        "INSERT INTO flag_version (flag, version, change, body) VALUES (x'01', 1, 1, '{}')",
         "PRAGMA writable_schema = ON; INSERT INTO sqlite_master SELECT * FROM mislaid; DELETE FROM mislaid",
     ] {
         let database = registry.sql();

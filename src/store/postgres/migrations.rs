@@ -9,7 +9,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// What the first schema for this engine has from the start.
 const FIRST: i64 = 4;
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration `FIRST` + 1 + k.
-const MIGRATIONS: &[&str] = &[LIFE];
+const MIGRATIONS: &[&str] = &[LIFE, VIEW];
 const LIFE: &str = r#"
 ALTER TABLE party ADD COLUMN parent TEXT COLLATE "C";
 ALTER TABLE flag ADD COLUMN unit TEXT COLLATE "C" NOT NULL DEFAULT '';
@@ -66,6 +66,13 @@ CREATE TABLE correction_party (
 );
 CREATE INDEX correction_of_party ON correction_party (party, change);
 "#;
+const VIEW: &str = "
+DROP INDEX flag_by_state;
+DROP INDEX flag_by_unit;
+DROP INDEX flag_by_subject;
+DROP TABLE flag_link;
+DROP TABLE flag_coordinating;
+";
 /// Held by whoever changes the schema: `canhbao` in bytes.
 const SCHEMA_LOCK: i64 = 0x63_61_6e_68_62_61_6f;
 

@@ -84,32 +84,6 @@ CREATE TABLE flag (
     unit       TEXT COLLATE "C" NOT NULL DEFAULT ''   -- the police unit that owns it
 );
 
--- For the supervisor's list of proposals.
-CREATE INDEX flag_by_state ON flag (state, id);
-
--- For what a ward sees.
-CREATE INDEX flag_by_unit ON flag (unit, id);
-
--- For officers who ask for a subject.
-CREATE INDEX flag_by_subject ON flag (subject, id);
-
--- The subjects that a flag links to or ever did.
-CREATE TABLE flag_link (
-    subject TEXT COLLATE "C" NOT NULL, -- canonical text
-    flag    BYTEA            NOT NULL, -- id of the flag
-    PRIMARY KEY (subject, flag)
-);
-
--- The units that see a flag beside its owner.
-CREATE TABLE flag_coordinating (
-    unit TEXT COLLATE "C" NOT NULL, -- the police unit
-    flag BYTEA            NOT NULL, -- id of the flag
-    PRIMARY KEY (unit, flag)
-);
-
--- For the units of a flag.
-CREATE INDEX flag_coordinating_by_flag ON flag_coordinating (flag);
-
 -- Every version of every flag, whole; never changed, never deleted.
 CREATE TABLE flag_version (
     flag    BYTEA            NOT NULL, -- id of the flag

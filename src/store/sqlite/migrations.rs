@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -76,6 +76,13 @@ CREATE TABLE correction_party (party TEXT NOT NULL, flag BLOB NOT NULL, checks I
     INTEGER NOT NULL, last_at INTEGER NOT NULL, change INTEGER NOT NULL, PRIMARY KEY (flag, party)) STRICT,
     WITHOUT ROWID;
 CREATE INDEX correction_of_party ON correction_party (party, change);
+";
+const VIEW: &str = "
+DROP INDEX flag_by_state;
+DROP INDEX flag_by_unit;
+DROP INDEX flag_by_subject;
+DROP TABLE flag_link;
+DROP TABLE flag_coordinating;
 ";
 
 /// Runs what is missing, each migration in a transaction of its own.
@@ -164,10 +171,7 @@ mod tests {
             "ALTER TABLE log DROP COLUMN epoch",
             "ALTER TABLE log DROP COLUMN heard_at",
             "DROP INDEX flag_version_by_change",
-            "DROP INDEX flag_by_unit",
-            "DROP INDEX flag_by_subject",
-            "DROP TABLE flag_link",
-            "DROP TABLE flag_coordinating",
+            "CREATE INDEX flag_by_state ON flag (state, id)",
             "DROP TABLE objection",
             "DROP TABLE correction",
             "DROP TABLE correction_party",
