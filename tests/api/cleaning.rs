@@ -1,242 +1,238 @@
-//! `/v1/flags/merge`: near-duplicates become one flag, and no bank is answered otherwise because of it.
+//! `/v1/flags/duplicates`, `stale` and `quality`: what of the list needs care, as each unit sees it.
 
-use crate::flags::{act, active, proposal, verdict};
-use crate::support::{Answer, Server, eventually};
+use crate::flags::{act, proposal};
+use crate::merging::{active_of, merge, of, raised_by};
+use crate::support::{Server, now};
 use crate::{account, with};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const NUMBER: &str = "9100000000001";
 const OTHER: &str = "9100000000002";
+const DAY_MS: u64 = 86_400_000;
+const LISTS: [&str; 4] = ["duplicates", "stale", "unparsable", "quality"];
 
-async fn raised_by(server: &Server, by: &str, key: &str, body: &Value) -> String {
-    let raised = server.post("/v1/flags").by(by).key(key).json(body).send().await.is(201).json();
-    raised["id"].as_str().unwrap().to_owned()
+fn in_days(days: u64) -> String {
+    now().plus_ms(days * DAY_MS).to_string()
 }
 
-/// Raised by somebody and approved by the city.
-async fn active_of(server: &Server, by: &str, key: &str, body: &Value) -> String {
-    let id = raised_by(server, by, key, body).await;
-    act(server, &id, "supervisor", "approve", "\"1\"").await.is(200);
-    id
+/// All items of a list, page by page.
+async fn walk(server: &Server, by: &str, path: &str, limit: u32) -> Vec<Value> {
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/flags{path}limit={limit}{cursor}");
+        let page = server.get(&path).by(by).send().await.is(200).json();
+        assert!(page["items"].as_array().unwrap().len() <= limit as usize);
+        assert_eq!(page["up_to_date"], true);
+        items.extend(page["items"].as_array().unwrap().iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return items,
+        }
+    }
 }
 
-fn of(id: &str, version: u32) -> Value {
-    json!({ "id": id, "version": version })
+/// Groups about these numbers, each as its reasons and its flags.
+async fn groups(server: &Server, by: &str, limit: u32) -> HashMap<String, (Value, Vec<String>)> {
+    let mut found = HashMap::new();
+    for group in walk(server, by, "/duplicates?", limit).await {
+        let ids: Vec<String> = group["flags"].as_array().unwrap().iter().map(id_of).collect();
+        assert_eq!(group["count"], ids.len());
+        for flag in group["flags"].as_array().unwrap() {
+            assert_eq!(flag["subject"], group["subject"]);
+        }
+        let number = group["subject"]["number"].as_str().unwrap().to_owned();
+        assert!(found.insert(number, (group["why"].clone(), ids)).is_none(), "a subject twice");
+    }
+    found
 }
 
-async fn merge(server: &Server, by: &str, keep: Value, merge: &[Value]) -> Answer {
-    let body = json!({ "keep": keep, "merge": merge, "reason": "Two wards raised it" });
-    server.post("/v1/flags/merge").by(by).json(&body).send().await
-}
-
-/// Refused with this fault, and nothing has changed.
-async fn is_refused(server: &Server, keep: Value, merged: &[Value], detail: &str) {
-    let refused = merge(server, "officer", keep, merged).await.refused(422, "invalid_transition");
-    assert_eq!(refused.json()["detail"], detail);
-}
-
-async fn read(server: &Server, id: &str) -> Value {
-    server.get(&format!("/v1/flags/{id}")).by("officer").send().await.is(200).json()
-}
-
-async fn history(server: &Server, id: &str) -> Value {
-    server.get(&format!("/v1/flags/{id}/history")).by("officer").send().await.is(200).json()
+fn id_of(flag: &Value) -> String {
+    flag["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn merged_flags_answer_as_before_and_their_histories_tell_of_it() {
-    let mut server = Server::start().await;
-    let phone = json!({ "kind": "phone", "number": "0912345678" });
-    let linking = with(proposal(account(NUMBER), "hold"), "linked", json!([phone]));
-    let other = active_of(&server, "ward_b", "b", &linking).await;
-    let proposed = raised_by(&server, "ward_b", "p", &proposal(account(NUMBER), "block")).await;
-    let kept = active_of(&server, "ward_a", "a", &proposal(account(NUMBER), "hold")).await;
-    let asked = json!({ "subjects": [account(NUMBER), phone] });
-    let answers = async || {
-        let told = server.post("/v1/checks").by("bank").json(&asked).send().await.is(200).json();
-        let results = told["results"].as_array().unwrap().iter();
-        results.map(|result| (result["verdict"].clone(), result["flags"].as_array().unwrap().len())).collect::<Vec<_>>()
+async fn near_duplicates_are_offered_to_whoever_sees_both() {
+    let server = Server::start().await;
+    let case = |number: &str, case: &str| with(proposal(account(number), "warn"), "case", case);
+    let a = raised_by(&server, "ward_a", "a", &case(NUMBER, "HN-1")).await;
+    let b = active_of(&server, "ward_b", "b", &case(NUMBER, "HN-2")).await;
+    // One unit with two cases about one subject has no duplicate, and with one case it has.
+    let c = raised_by(&server, "ward_a", "c", &case(OTHER, "Vụ 17/2026")).await;
+    raised_by(&server, "ward_a", "d", &case(OTHER, "Vụ 18/2026")).await;
+    assert_eq!(groups(&server, "ward_a", 50).await, HashMap::new());
+    let e = raised_by(&server, "ward_a", "e", &case(OTHER, "vu 17-2026")).await;
+    let own = groups(&server, "ward_a", 50).await;
+    assert_eq!(own.keys().collect::<Vec<_>>(), [OTHER]);
+    assert_eq!((&own[OTHER].0, own[OTHER].1.len()), (&json!(["same_case"]), 3));
+    assert_eq!(groups(&server, "ward_b", 50).await, HashMap::new());
+    for limit in [1, 2, 50] {
+        let all = groups(&server, "officer", limit).await;
+        assert_eq!(all[NUMBER], (json!(["several_units"]), vec![a.clone(), b.clone()]), "{limit}");
+        assert!(all.contains_key(OTHER));
+    }
+    // Who coordinates a flag sees it.
+    let coordinated = with(case(NUMBER, "HN-1"), "coordinating", json!(["hanoi-dong-da"]));
+    let f = raised_by(&server, "ward_a", "f", &coordinated).await;
+    assert_eq!(groups(&server, "ward_b", 50).await[NUMBER], (json!(["several_units"]), vec![b.clone(), f.clone()]));
+    // What is over is no duplicate.
+    act(&server, &f, "supervisor", "reject", "\"1\"").await.is(200);
+    assert_eq!(groups(&server, "ward_b", 50).await, HashMap::new());
+    merge(&server, "officer", of(&b, 2), &[of(&a, 1)]).await.is(200);
+    merge(&server, "ward_a", of(&c, 1), &[of(&e, 1)]).await.is(200);
+    let all = groups(&server, "officer", 50).await;
+    assert!(!all.contains_key(NUMBER) && !all.contains_key(OTHER));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn pages_of_duplicates_hold_every_group_once_and_name_no_subject() {
+    let server = Server::start().await;
+    for place in 0..7 {
+        for (by, key) in [("ward_a", "a"), ("ward_b", "b")] {
+            let body = proposal(account(&format!("910000000001{place}")), "warn");
+            raised_by(&server, by, &format!("{key}{place}"), &body).await;
+        }
+    }
+    let all = groups(&server, "officer", 200).await;
+    assert!((0..7).all(|place| all.contains_key(&format!("910000000001{place}"))));
+    for limit in [1, 2, 7] {
+        assert_eq!(groups(&server, "officer", limit).await, all, "{limit}");
+    }
+    let page = server.get("/v1/flags/duplicates?limit=1").by("officer").send().await.is(200).json();
+    let cursor = page["next_cursor"].as_str().unwrap();
+    assert!(cursor.len() < 10 && cursor.bytes().all(|byte| byte.is_ascii_digit()), "{cursor}");
+    // The entry names what was shown.
+    let found = server.post("/v1/log/search").by("auditor").json(&json!({ "flag": all["9100000000016"].1[0] }));
+    let found = found.send().await.is(200).json();
+    let lists = found["items"].as_array().unwrap().iter().filter(|entry| entry["act"] == "flag.list").count();
+    assert_eq!(lists, 4, "one page of each walk");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_flag_that_ends_soon_is_stale_until_it_is_renewed() {
+    let server = Server::start().await;
+    let soon = with(proposal(account(NUMBER), "hold"), "expires_at", in_days(3));
+    let a = active_of(&server, "ward_a", "a", &soon).await;
+    let b = active_of(&server, "ward_b", "b", &soon).await;
+    raised_by(&server, "ward_a", "p", &soon).await;
+    active_of(&server, "ward_a", "l", &proposal(account(NUMBER), "hold")).await;
+    let stale = async |by: &str, query: &str, limit| {
+        let items = walk(&server, by, &format!("/stale?{query}"), limit).await;
+        items.iter().map(|item| (id_of(&item["flag"]), item["why"].clone())).collect::<Vec<_>>()
     };
-    assert_eq!(answers().await, [(json!("hold"), 2), (json!("warn"), 1)]);
-    let answered = merge(&server, "officer", of(&kept, 2), &[of(&other, 2), of(&proposed, 1)]).await.is(200);
-    assert_eq!(answers().await, [(json!("hold"), 1), (json!("warn"), 1)]);
-    let told = answered.json();
-    assert_eq!((answered.must("etag"), &told), ("\"3\"", &read(&server, &kept).await));
-    assert_eq!((&told["merged"], &told["coordinating"]), (&json!([other, proposed]), &json!(["hanoi-dong-da"])));
-    assert_eq!((&told["linked"].as_array().unwrap().len(), &told["state"]), (&1, &json!("active")));
-    for (id, version) in [(&other, 3), (&proposed, 2)] {
-        let ended = read(&server, id).await;
-        assert_eq!((&ended["state"], &ended["closing_cause"]), (&json!("lifted"), &json!("merged")));
-        assert_eq!((&ended["merged_into"], &ended["version"]), (&json!(kept), &json!(version)));
-    }
-    for id in [&kept, &other, &proposed] {
-        let told = history(&server, id).await;
-        let last = told["items"].as_array().unwrap().last().unwrap().clone();
-        assert_eq!((&last["act"], &last["by"]["client"]), (&json!("flag.merge"), &json!("demo-officer")));
-        assert_eq!((&last["reason"], &told["correction"]), (&json!("Two wards raised it"), &Value::Null));
-        assert_eq!(last["log_entry"], answered.must("log-entry"));
-        // One entry, and whoever asks the log for any of the flags finds it.
-        let asked = json!({ "act": "flag.merge", "flag": id });
-        let found = server.post("/v1/log/search").by("auditor").json(&asked).send().await.is(200).json();
-        assert_eq!(found["items"].as_array().unwrap().len(), 1, "{id}");
-    }
-    // The ward whose flags ended sees the one that is kept.
-    server.get(&format!("/v1/flags/{kept}")).by("ward_b").send().await.is(200);
-    act(&server, &other, "officer", "lift", "\"3\"").await.refused(422, "invalid_transition");
-    server.kill().await;
-    server.start_again().await;
-    assert_eq!(verdict(&server, phone.clone()).await["verdict"], "warn");
-    assert_eq!(verdict(&server, account(NUMBER)).await["results"][0]["flags"].as_array().unwrap().len(), 1);
+    let expiring = |id: &String| (id.clone(), json!(["expiring"]));
+    // An urgent one of the demo ends soon as well.
+    let urgent = stale("ward_b", "", 50).await.pop().unwrap();
+    assert_eq!(stale("ward_a", "", 50).await, [expiring(&a)]);
+    assert_eq!(stale("ward_b", "", 1).await, [expiring(&b), urgent.clone()]);
+    assert_eq!(stale("officer", "", 2).await, [expiring(&b), expiring(&a), urgent.clone()]);
+    assert_eq!(stale("officer", "expiring_days=2&", 50).await, []);
+    let item = walk(&server, "ward_a", "/stale?", 50).await.remove(0);
+    assert_eq!(item["reviewed_at"], item["flag"]["approved_at"]);
+    let ask = server.post(&format!("/v1/flags/{a}/renew")).by("ward_a").if_match("\"2\"");
+    ask.json(&json!({ "reason": "Still used" })).send().await.is(200);
+    assert_eq!(stale("ward_a", "", 50).await, []);
     server.finish().await;
 }
 
 #[tokio::test]
-async fn a_stale_version_or_a_flag_of_others_merges_nothing() {
+async fn a_summary_counts_what_the_lists_show() {
     let server = Server::start().await;
-    let body = proposal(account(NUMBER), "warn");
-    let other =
-        active_of(&server, "ward_b", "b", &with(body.clone(), "coordinating", json!(["hanoi-hoan-kiem"]))).await;
-    let hidden = active_of(&server, "ward_b", "c", &body).await;
-    let own = active_of(&server, "ward_a", "o", &body).await;
-    let kept = active_of(&server, "ward_a", "a", &body).await;
-    for (keep, merged) in [(1, 2), (3, 2), (2, 1), (2, 3)] {
-        let refused = merge(&server, "officer", of(&kept, keep), &[of(&own, 2), of(&other, merged)]).await;
-        refused.refused(412, "stale_version");
-    }
-    // A ward merges its own, neither what it coordinates nor what it does not see.
-    merge(&server, "ward_a", of(&kept, 2), &[of(&own, 2), of(&other, 2)]).await.refused(403, "insufficient_scope");
-    merge(&server, "ward_a", of(&other, 2), &[of(&kept, 2)]).await.refused(403, "insufficient_scope");
-    merge(&server, "ward_a", of(&kept, 2), &[of(&hidden, 2)]).await.refused(404, "not_found");
-    let unknown = kept.replacen("flag_0", "flag_1", 1);
-    merge(&server, "officer", of(&unknown, 1), &[of(&kept, 2)]).await.refused(404, "not_found");
-    for by in ["bank", "auditor", "operator"] {
-        merge(&server, by, of(&kept, 2), &[of(&own, 2)]).await.refused(403, "insufficient_scope");
-    }
-    for (id, version) in [(&other, 2), (&hidden, 2), (&own, 2), (&kept, 2)] {
-        assert_eq!(read(&server, id).await["version"], version, "what was refused changed something");
-    }
-    // Of two that merge the same at once one is first.
-    let (of_kept, of_own) = ([of(&kept, 2)], [of(&own, 2)]);
-    let first = merge(&server, "ward_a", of_kept[0].clone(), &of_own);
-    let second = merge(&server, "ward_a", of_own[0].clone(), &of_kept);
-    let (first, second) = tokio::join!(first, second);
-    let mut statuses = [first.status, second.status];
-    statuses.sort_unstable();
-    assert!(statuses == [200, 412] || statuses == [200, 422], "{statuses:?}");
-    server.finish().await;
-}
-
-#[tokio::test]
-async fn what_would_change_an_answer_is_not_merged() {
-    let server = Server::start().await;
-    let phone = json!({ "kind": "phone", "number": "0912345678" });
-    let warn = active(&server, "w", &proposal(account(NUMBER), "warn")).await;
-    let hold = active(&server, "h", &proposal(account(NUMBER), "hold")).await;
-    let block = active(&server, "b", &proposal(account(NUMBER), "block")).await;
-    let linking = with(proposal(account(NUMBER), "warn"), "linked", json!([phone]));
-    let linking = active(&server, "l", &linking).await;
-    let proposed = raised_by(&server, "officer", "p", &proposal(account(NUMBER), "warn")).await;
-    let stranger = active(&server, "s", &proposal(account(OTHER), "warn")).await;
-    let is_refused = async |keep, merged, detail: &str| is_refused(&server, keep, &[merged], detail).await;
-    let other = "/merge/0: it is another subject's than the flag that is kept";
-    is_refused(of(&warn, 2), of(&stranger, 2), other).await;
-    let more = "/merge/0: it weighs more than the flag that is kept; amend that one first, or keep this one";
-    is_refused(of(&warn, 2), of(&hold, 2), more).await;
-    let longer = "/merge/0: it lasts longer than the flag that is kept; renew that one first, or keep this one";
-    is_refused(of(&hold, 2), of(&warn, 2), longer).await;
-    let link = "/merge/0: it links to a subject that the flag that is kept would weigh more on; amend that one first";
-    is_refused(of(&block, 2), of(&linking, 2), link).await;
-    let weaker = "/merge/0: it is in force, and the flag that is kept is not; approve that one first";
-    is_refused(of(&proposed, 1), of(&warn, 2), weaker).await;
-    // What waits for another officer would be lost.
-    let changes = json!({ "reason": "x", "changes": { "verdict": "hold" } });
-    let ask = server.post(&format!("/v1/flags/{warn}/amend")).by("officer").if_match("\"2\"").json(&changes);
-    ask.send().await.is(200);
-    let waits = "an amendment of it waits; approve or reject it first";
-    is_refused(of(&block, 2), of(&warn, 3), &format!("/merge/0: {waits}")).await;
-    is_refused(of(&warn, 3), of(&proposed, 1), &format!("/keep: {waits}")).await;
-    // A bank waits for an answer about this flag.
+    let soon = with(proposal(account(NUMBER), "hold"), "expires_at", in_days(3));
+    let a = active_of(&server, "ward_a", "a", &soon).await;
+    active_of(&server, "ward_b", "b", &with(soon.clone(), "coordinating", json!(["hanoi-hoan-kiem"]))).await;
+    raised_by(&server, "ward_b", "p", &with(proposal(account(OTHER), "block"), "case", "--")).await;
+    raised_by(&server, "ward_b", "q", &with(proposal(account(OTHER), "warn"), "case", "..")).await;
     let body = json!({ "text": "The account was taken over." });
-    let filed = server.post(&format!("/v1/flags/{hold}/objections")).by("bank").key("o").json(&body).send().await;
-    let objection = filed.is(201).json()["id"].as_str().unwrap().to_owned();
-    let open = format!("/merge/0: {objection} is open; uphold or dismiss it first");
-    is_refused(of(&block, 2), of(&hold, 2), &open).await;
-    let answer = json!({ "answer": "It covers other days." });
-    let ask = server.post(&format!("/v1/objections/{objection}/dismiss")).by("officer").if_match("\"1\"");
-    ask.json(&answer).send().await.is(200);
-    merge(&server, "officer", of(&block, 2), &[of(&hold, 2)]).await.is(200);
-    is_refused(of(&block, 3), of(&hold, 3), "/merge/0: a flag that is lifted cannot be merged").await;
-    is_refused(of(&hold, 3), of(&proposed, 1), "/keep: a flag that is lifted cannot be merged").await;
-    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "block");
-    server.finish().await;
-}
-
-#[tokio::test]
-async fn who_was_answered_with_a_merged_flag_is_told_that_it_was_wrong() {
-    let server = Server::start().await;
-    let merged = active_of(&server, "ward_b", "b", &proposal(account(NUMBER), "hold")).await;
-    let proposed = raised_by(&server, "ward_b", "p", &proposal(account(NUMBER), "hold")).await;
-    verdict(&server, account(NUMBER)).await;
-    let kept = active_of(&server, "ward_a", "a", &proposal(account(NUMBER), "hold")).await;
-    merge(&server, "officer", of(&kept, 2), &[of(&merged, 2), of(&proposed, 1)]).await.is(200);
-    let wrong = json!({ "reason": "The account was taken over", "cause": "wrong" });
-    let ask = server.post(&format!("/v1/flags/{kept}/lift")).by("officer").if_match("\"3\"").json(&wrong);
-    ask.send().await.is(200);
-    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "clear");
-    let completed = async || history(&server, &merged).await["correction"]["completed_at"] != Value::Null;
-    eventually(Duration::from_secs(40), "a completed correction", completed).await;
-    let told = history(&server, &merged).await["correction"]["parties"].clone();
-    assert_eq!((&told[0]["party"], &told[0]["checks"]), (&json!("970436"), &json!(1)));
-    assert_eq!(history(&server, &kept).await["correction"]["parties"], json!([]));
-    assert_eq!(history(&server, &proposed).await["correction"], Value::Null, "it answered nobody");
-    server.finish().await;
-}
-
-#[tokio::test]
-async fn proposals_are_merged_and_none_of_their_raisers_approves() {
-    let server = Server::start().await;
-    let phone = json!({ "kind": "phone", "number": "0912345678" });
-    let linking = with(proposal(account(NUMBER), "hold"), "linked", json!([phone]));
-    let other = raised_by(&server, "supervisor", "s", &linking).await;
-    let kept = raised_by(&server, "officer_b", "o", &proposal(account(NUMBER), "warn")).await;
-    let told = merge(&server, "officer", of(&kept, 1), &[of(&other, 1)]).await.is(200).json();
-    assert_eq!((&told["state"], told["linked"].as_array().unwrap().len()), (&json!("proposed"), 1));
-    act(&server, &kept, "supervisor", "approve", "\"2\"").await.refused(403, "insufficient_scope");
-    assert_eq!(verdict(&server, phone).await["verdict"], "clear");
-    server.finish().await;
-}
-
-#[tokio::test]
-async fn a_malformed_merging_is_refused_with_its_place() {
-    let server = Server::start().await;
-    let kept = raised_by(&server, "officer", "k", &proposal(account(NUMBER), "warn")).await;
-    let other = raised_by(&server, "officer", "o", &proposal(account(NUMBER), "warn")).await;
-    let good = json!({ "keep": of(&kept, 1), "merge": [of(&other, 1)], "reason": "x" });
-    let set = |name: &str, value: Value| with(good.clone(), name, value);
-    let cases = [
-        (json!({ "merge": [of(&other, 1)], "reason": "x" }), "/keep"),
-        (json!({ "keep": of(&kept, 1), "reason": "x" }), "/merge"),
-        (json!({ "keep": of(&kept, 1), "merge": [of(&other, 1)] }), "/reason"),
-        (set("reason", json!("")), "/reason"),
-        (set("reason", json!("x".repeat(2001))), "/reason"),
-        (set("keep", json!(kept)), "/keep"),
-        (set("keep", json!([kept, 1])), "/keep"),
-        (set("keep", json!({ "id": kept })), "/keep/version"),
-        (set("keep", json!({ "id": "x", "version": 1 })), "/keep/id"),
-        (set("keep", of(&kept, 0)), "/keep/version"),
-        (set("keep", with(of(&kept, 1), "state", "active")), "/keep/state"),
-        (set("merge", json!([])), "/merge"),
-        (set("merge", json!(vec![of(&other, 1); 17])), "/merge"),
-        (set("merge", json!([of(&other, 1), "x"])), "/merge/1"),
-        (set("merge", json!([of(&other, 1), of(&other, 1)])), "/merge/1/id"),
-        (set("merge", json!([of(&kept, 1)])), "/merge/0/id"),
-        (set("verdict", json!("warn")), "/verdict"),
-    ];
-    for (body, pointer) in cases {
-        let refused = server.post("/v1/flags/merge").by("officer").json(&body).send().await;
-        assert_eq!(refused.refused(400, "invalid_request").pointers(), [pointer], "{body:#}");
+    server.post(&format!("/v1/flags/{a}/objections")).by("bank").key("o").json(&body).send().await.is(201);
+    for by in ["ward_a", "ward_b", "officer"] {
+        let expected = naive(&server, by).await;
+        for limit in [1, 200] {
+            let items = walk(&server, by, "/quality?", limit).await;
+            let told: BTreeMap<String, Value> =
+                items.into_iter().map(|item| (item["unit"].as_str().unwrap().to_owned(), item)).collect();
+            assert_eq!(told, expected, "{by}");
+        }
     }
-    server.get("/v1/flags/merge").by("officer").send().await.refused(405, "method_not_allowed");
+    server.finish().await;
+}
+
+/// The same from all flags and objections that somebody is shown.
+async fn naive(server: &Server, by: &str) -> BTreeMap<String, Value> {
+    let flags = walk(server, by, "?", 200).await;
+    let live = |flag: &Value| ["proposed", "active"].contains(&flag["state"].as_str().unwrap());
+    let listed = server.get("/v1/objections?state=open&limit=200").by(by).send().await.is(200).json();
+    let objections: Vec<String> =
+        listed["items"].as_array().unwrap().iter().map(|o| o["flag"].as_str().unwrap().to_owned()).collect();
+    let units = match by {
+        "ward_a" => vec!["hanoi-hoan-kiem"],
+        "ward_b" => vec!["hanoi-dong-da"],
+        _ => vec!["hanoi-dong-da", "hanoi-hoan-kiem", "hanoi-police"],
+    };
+    let words = |case: &Value| case.as_str().unwrap().chars().filter(|char| char.is_alphanumeric()).count();
+    let is_duplicate = |flag: &Value| {
+        let others: Vec<&Value> =
+            flags.iter().filter(|other| live(other) && other["subject"] == flag["subject"]).collect();
+        let key = |flag: &Value| flag["case"].as_str().unwrap().replace(['-', '.'], "");
+        let cases: BTreeSet<String> = others.iter().map(|flag| key(flag)).collect();
+        cases.len() < others.len() || others.iter().any(|other| other["unit"] != flag["unit"])
+    };
+    let soon = in_days(7);
+    let line = |unit: &str| {
+        let own: Vec<&Value> = flags.iter().filter(|flag| flag["unit"] == unit).collect();
+        let count = |is: &dyn Fn(&Value) -> bool| own.iter().filter(|flag| is(flag)).count();
+        let open = objections.iter().filter(|id| own.iter().any(|flag| flag["id"] == **id)).count();
+        json!({
+            "unit": unit,
+            "proposed": count(&|flag| flag["state"] == "proposed"),
+            "active": count(&|flag| flag["state"] == "active"),
+            "waiting": 0, "not_reviewed": 0, "expired": 0,
+            "expiring": count(&|flag| flag["state"] == "active" && flag["expires_at"].as_str().unwrap() <= &*soon),
+            "duplicates": count(&|flag| live(flag) && is_duplicate(flag)),
+            "unparsable": 0,
+            "without_legal_basis": count(&|flag| live(flag) && flag["legal_basis"].is_null()),
+            "without_case": count(&|flag| live(flag) && words(&flag["case"]) == 0),
+            "objections_open": open, "objections_overdue": 0,
+        })
+    };
+    units.into_iter().map(|unit| (unit.to_owned(), line(unit))).collect()
+}
+
+#[tokio::test]
+async fn what_is_asked_wrongly_of_the_lists_is_refused_with_its_place() {
+    let server = Server::start().await;
+    let ask = async |by: &str, path: &str| server.get(&format!("/v1/flags/{path}")).by(by).send().await;
+    for list in LISTS {
+        for by in ["bank", "wallet", "auditor", "operator"] {
+            ask(by, list).await.refused(403, "insufficient_scope");
+        }
+        for (query, pointer) in [("limit=0", "/limit"), ("limit=201", "/limit"), ("subject=x", "/subject")] {
+            let refused = ask("officer", &format!("{list}?{query}")).await.refused(400, "invalid_request");
+            assert_eq!(refused.pointers(), [pointer], "{list}");
+        }
+        server.post(&format!("/v1/flags/{list}")).by("officer").send().await.refused(405, "method_not_allowed");
+    }
+    let cases = [
+        ("duplicates", "cursor=0"),
+        ("duplicates", "cursor=account:970436:1"),
+        ("duplicates", "cursor=999999999"),
+        ("duplicates", "expiring_days=1"),
+        ("stale", "cursor=-1"),
+        ("stale", "not_reviewed_days=0"),
+        ("stale", "not_reviewed_days=3651"),
+        ("stale", "expiring_days=soon"),
+        ("stale", "waiting_days=1"),
+        ("unparsable", "cursor=01"),
+        ("unparsable", "expiring_days=1"),
+        ("quality", "cursor=Hanoi!"),
+        ("quality", "waiting_days=0"),
+        ("quality", "expired_days=3651"),
+    ];
+    for (list, query) in cases {
+        let refused = ask("officer", &format!("{list}?{query}")).await.refused(400, "invalid_request");
+        assert_eq!(refused.pointers(), [format!("/{}", query.split('=').next().unwrap())], "{list}?{query}");
+    }
     server.finish().await;
 }

@@ -15,6 +15,7 @@ mod life;
 mod limits;
 mod log;
 mod log_stream;
+mod merging;
 mod objections;
 mod proofs;
 mod proofs_kept;
