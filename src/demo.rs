@@ -2,6 +2,7 @@
 //! belong into a real registry.
 
 mod life;
+mod reasons;
 
 use crate::auth::{AuthorityError, ClientSecret};
 use crate::config::Config;
@@ -135,7 +136,9 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
         [("9000000000001", Verdict::Warn), ("9000000000002", Verdict::Hold), ("9000000000003", Verdict::Block)];
     let flags_of_sandbox: Result<Vec<Flag>, DemoError> = sandbox
         .into_iter()
-        .map(|(number, verdict)| flag(SANDBOX_BANK, number, verdict, Category::Impersonation, "DEMO-0", registry.now()))
+        .map(|(number, verdict)| {
+            flag(SANDBOX_BANK, number, verdict, Category::Impersonation, "DEMO-0", "Demo", registry.now())
+        })
         .collect();
     sower.sow(Seed::Flags(flags_of_sandbox?)).await?;
     let mut next = 0;
@@ -214,7 +217,8 @@ fn generated_flag(i: u64, now: Timestamp) -> Result<Flag, DemoError> {
     };
     let place = usize::try_from(i / 10 % 12).unwrap_or_default();
     let category = Category::ALL.get(place).copied().unwrap_or(Category::Other);
-    flag(bank, &number, verdict, category, &format!("DEMO-{}", i / 100), now)
+    let (case, reason) = (format!("DEMO-{}", i / 100), reasons::reason(i, category));
+    flag(bank, &number, verdict, category, &case, &reason, now)
 }
 
 fn flag(
@@ -223,6 +227,7 @@ fn flag(
     verdict: Verdict,
     category: Category,
     case: &str,
+    reason: &str,
     now: Timestamp,
 ) -> Result<Flag, DemoError> {
     let legal_basis = LegalBasis {
@@ -235,7 +240,7 @@ fn flag(
         verdict,
         category,
         case: case.to_owned(),
-        reason: "Demo".to_owned(),
+        reason: reason.to_owned(),
         legal_basis: (verdict == Verdict::Block).then_some(legal_basis),
         expires_at: None,
         urgency: Urgency::Normal,

@@ -8,15 +8,12 @@ use crate::domain::party::PartyId;
 use crate::domain::{Alike, Directory, Flag, FlagId, FlagState, Stale, Subject, Timestamp};
 use crate::log::{Act, EntrySubject, FlagVersion};
 use crate::register::Register;
-use crate::store::sqlite::register::{Budget, Live, Moments, Reader, Seen};
+use crate::store::sqlite::register::{Budget, Effort, Live, Moments, Reader, Seen};
 use crate::store::{self, Store, StoreError};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// After this long a page ends where it has come to.
-const LOOK_TIME_MAX: Duration = Duration::from_millis(150);
 /// Subjects that are looked at between two looks at the clock.
 const CROWDED_AT_ONCE: u32 = 100;
 /// Flags of one subject that are shown, the oldest.
@@ -187,7 +184,7 @@ impl Care {
     }
 
     fn duplicates(&self, page: CarePage) -> Result<Listed<Group>, Error> {
-        let (mut after, budget) = (self.subject_at(page.from)?, Budget::of(LOOK_TIME_MAX));
+        let (mut after, budget) = (self.subject_at(page.from)?, Budget::of(Effort::default()));
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let (mut items, mut covered) = (Vec::<Group>::new(), None);
         loop {

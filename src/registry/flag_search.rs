@@ -6,13 +6,10 @@ use super::{Call, Error, Registry};
 use crate::domain::party::PartyId;
 use crate::domain::{Flag, FlagConditions, FlagId, Timestamp};
 use crate::register::Register;
-use crate::store::sqlite::register::{Asked, Budget, Moment};
+use crate::store::sqlite::register::{Asked, Budget, Effort, Moment};
 use crate::store::{self, Connection, Store, StoreError};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// After this long a page ends where it has come to.
-const LOOK_TIME_MAX: Duration = Duration::from_millis(120);
 /// Flags whose version at a moment is read between two looks at the clock.
 const PAST_AT_ONCE: usize = 200;
 
@@ -73,7 +70,7 @@ struct Looking {
 impl Looking {
     fn page(&self) -> Result<Found, Error> {
         let limit = usize::try_from(self.search.limit).unwrap_or(usize::MAX);
-        let budget = Budget::of(LOOK_TIME_MAX);
+        let budget = Budget::of(Effort::default());
         let (mut flags, mut before, mut list_version) = (Vec::new(), self.search.before, None);
         loop {
             // One more than is shown tells whether there is more.

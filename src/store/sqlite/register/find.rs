@@ -13,10 +13,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// A condition that at most so many flags meet is looked up by its index.
-const FEW_MAX: usize = 20_000;
-/// Flags that are compared between two looks at the clock.
-const WINDOW_PLACES: i64 = 50_000;
+/// Flags that are looked up one by one between two looks at the clock.
 const WINDOW_LISTED: usize = 1_000;
 
 /// What is looked for.
@@ -40,19 +37,36 @@ pub enum Moment {
     Past,
 }
 
-/// How long one look may take.
+/// How much work a look does in which way; it changes no answer.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// After this long a look ends where it has come to.
+    pub time_max: Duration,
+    /// A condition that at most so many flags meet is looked up by its index.
+    pub few_max: usize,
+    /// Flags that are compared between two looks at the clock.
+    pub window_places: i64,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self { time_max: Duration::from_millis(120), few_max: 20_000, window_places: 50_000 }
+    }
+}
+
+/// What is left of an effort.
 pub struct Budget {
     watch: Stopwatch,
-    time_max: Duration,
+    effort: Effort,
 }
 
 impl Budget {
-    pub fn of(time_max: Duration) -> Self {
-        Self { watch: Stopwatch::start(), time_max }
+    pub fn of(effort: Effort) -> Self {
+        Self { watch: Stopwatch::start(), effort }
     }
 
     pub fn is_spent(&self) -> bool {
-        self.watch.elapsed() >= self.time_max
+        self.watch.elapsed() >= self.effort.time_max
     }
 }
 
@@ -76,7 +90,7 @@ impl Reader {
         let mut few: Option<HashSet<i64>> = None;
         let mut stream = None;
         for source in sources {
-            match self.few(&source.places)? {
+            match self.few(&source.places, budget.effort.few_max)? {
                 Some(places) => few = Some(few.map_or_else(|| places.clone(), |others| &others & &places)),
                 None => match source.matched {
                     Some(matched) if stream.is_none() => stream = Some(matched),
@@ -101,15 +115,15 @@ impl Reader {
     }
 
     /// All that a source tells; `None` if these are many.
-    fn few(&mut self, places: &Condition) -> Result<Option<HashSet<i64>>, StoreError> {
+    fn few(&mut self, places: &Condition, few_max: usize) -> Result<Option<HashSet<i64>>, StoreError> {
         let mut found = HashSet::new();
         let mut rows = 0;
         self.rows(&places.sql, &places.values, &mut |row| {
             found.insert(row.get(0)?);
             rows += 1;
-            Ok(if rows > FEW_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if rows > few_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok((rows <= FEW_MAX).then_some(found))
+        Ok((rows <= few_max).then_some(found))
     }
 
     pub(super) fn rows(
@@ -187,7 +201,7 @@ impl Look<'_> {
         while end > 1 {
             let start = match stream {
                 Some(matched) if matched.is_whole => 1,
-                Some(_) | None => end.saturating_sub(WINDOW_PLACES).max(1),
+                Some(_) | None => end.saturating_sub(self.budget.effort.window_places).max(1),
             };
             let mut all = match stream {
                 Some(matched) => vec![

@@ -9,7 +9,7 @@ mod write;
 
 pub use cleaning::{Candidates, Crowded, Live, Moments, Seen, StaleFlag};
 pub use counting::{Counting, Counts};
-pub use find::{Asked, Budget, Moment, Piece};
+pub use find::{Asked, Budget, Effort, Moment, Piece};
 pub use write::{Covered, KnownWords, Version};
 
 use super::{STATEMENTS_CACHED_MAX, SqliteConnection};

@@ -29,7 +29,7 @@ CREATE TABLE flag (
     raised_at   INTEGER NOT NULL, -- when it was raised
     changed_at  INTEGER NOT NULL, -- when its newest version was made
     reviewed_at INTEGER NOT NULL, -- when somebody last raised, approved, renewed, amended or merged it
-    first_at    INTEGER NOT NULL, -- when the change was made that wrote its first version
+    first_at    INTEGER NOT NULL, -- when the earliest change was made that wrote a version of it
     version_at  INTEGER NOT NULL, -- when the change was made that wrote its newest version
     since       INTEGER,          -- since when it answers checks; NULL: not yet
     officer     TEXT    NOT NULL, -- who answers for it

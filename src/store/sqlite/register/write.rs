@@ -178,7 +178,8 @@ fn upsert(
          expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, has_basis, version, change, \
          content) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
-         ON CONFLICT (id) DO UPDATE SET state = excluded.state, verdict = excluded.verdict, category = excluded.category, \
+         ON CONFLICT (id) DO UPDATE SET first_at = MIN(first_at, excluded.first_at), state = excluded.state, \
+         verdict = excluded.verdict, category = excluded.category, \
          unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
          changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
          since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, has_basis = excluded.has_basis, \
