@@ -4,7 +4,7 @@ use super::Reader;
 use crate::domain::party::PartyId;
 use crate::domain::{Directory, FlagId, Subject, Timestamp};
 use crate::store::{Connection, Row, StoreError, Value};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Flags of one subject that are looked at.
 const OF_SUBJECT_MAX: i64 = 1_000;
@@ -89,6 +89,13 @@ pub struct Candidates {
     pub cut_at: Option<u64>,
 }
 
+/// A live and seen flag that names a subject to which nothing leads.
+pub(super) struct Lost {
+    pub(super) place: u64,
+    id: FlagId,
+    pub(super) unit: PartyId,
+}
+
 impl Reader {
     /// The flag at a place.
     pub fn id_at(&mut self, place: u64) -> Result<Option<FlagId>, StoreError> {
@@ -104,8 +111,7 @@ impl Reader {
     pub fn crowded(&mut self, after: &str, rows_max: u32) -> Result<Vec<Crowded>, StoreError> {
         let mut found = Vec::new();
         self.0.query(
-            "SELECT subject, MIN(place) FROM flag_subject WHERE role = 'own' AND subject > $1 \
-             GROUP BY subject HAVING COUNT(*) > 1 ORDER BY subject LIMIT $2",
+            "SELECT subject, place FROM crowd WHERE subject > $1 ORDER BY subject LIMIT $2",
             &[Value::Text(after), Value::Int(rows_max.into())],
             &mut |row| {
                 found.push(Crowded { subject: row.text(0)?.to_owned(), place: row.count(1)? });
@@ -179,48 +185,44 @@ impl Reader {
         directory: &Directory,
         before: Option<u64>,
     ) -> Result<Candidates, StoreError> {
-        let (mut places, mut is_cut) = (BTreeSet::<u64>::new(), false);
-        self.each_not_led_to(directory, &mut |place| {
-            if before.is_none_or(|before| place < before) {
-                places.insert(place);
+        let (mut places, mut cut_at) = (BTreeMap::new(), None);
+        self.each_not_led_to(seen, directory, &mut |lost| {
+            if before.is_none_or(|before| lost.place < before) {
+                places.insert(lost.place, lost.id);
             }
             if places.len() > CANDIDATES_MAX {
                 places.pop_first();
-                is_cut = true;
+                cut_at = places.first_key_value().map(|(place, _)| *place);
             }
         })?;
-        let cut_at = places.first().copied().filter(|_| is_cut);
-        let mut found = Vec::new();
-        for place in places.into_iter().rev() {
-            self.0.query(
-                concat!("SELECT flag.id FROM flag WHERE flag.place = $1 AND ", live!("$2"), " AND ", seen!("$3")),
-                &[Value::count(place)?, seen.at()?, Value::Text(&seen.units)],
-                &mut |row| {
-                    found.push((place, read_id(row, 0)?));
-                    Ok(())
-                },
-            )?;
-        }
-        Ok(Candidates { found, cut_at })
+        Ok(Candidates { found: places.into_iter().rev().collect(), cut_at })
     }
 
-    /// Calls with the place of each flag once for each subject that it names and the directory does not lead to. Only the
+    /// Calls with each live and seen flag once for each subject that it names and the directory does not lead to. Only the
     /// subjects of banks and providers of which that may hold are looked at.
     pub(super) fn each_not_led_to(
         &mut self,
+        seen: &Seen,
         directory: &Directory,
-        each: &mut dyn FnMut(u64),
+        each: &mut dyn FnMut(Lost),
     ) -> Result<(), StoreError> {
         let mut from = String::new();
         while let Some((subject, text)) = self.subject_from(&from)? {
             let end = end_of_group(&text);
             if !directory.leads_to_all_of(&subject) {
                 self.0.query(
-                    "SELECT subject, place FROM flag_subject WHERE subject >= $1 AND subject < $2 AND role <> 'unlinked'",
-                    &[Value::Text(&from), Value::Text(&end)],
+                    concat!(
+                        "SELECT flag_subject.subject, flag.place, flag.id, flag.unit FROM flag_subject \
+                         CROSS JOIN flag ON flag.place = flag_subject.place WHERE flag_subject.subject >= $1 \
+                         AND flag_subject.subject < $2 AND flag_subject.role <> 'unlinked' AND ",
+                        live!("$3"),
+                        " AND ",
+                        seen!("$4")
+                    ),
+                    &[Value::Text(&from), Value::Text(&end), seen.at()?, Value::Text(&seen.units)],
                     &mut |row| {
                         if !directory.leads_to(&read_subject(row, 0)?) {
-                            each(row.count(1)?);
+                            each(Lost { place: row.count(1)?, id: read_id(row, 2)?, unit: read_unit(row, 3)? });
                         }
                         Ok(())
                     },

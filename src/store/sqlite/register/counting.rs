@@ -40,11 +40,11 @@ impl Reader {
                  SUM(state = 'proposed' AND raised_at < $2), \
                  SUM(state = 'active' AND expires_at > $1 AND reviewed_at < $3), \
                  SUM(state = 'active' AND expires_at > $1 AND expires_at <= $4), \
-                 SUM(state = 'active' AND expires_at <= $1 AND expires_at > $5), SUM(has_basis = 0 AND ",
+                 SUM(state = 'active' AND expires_at <= $1 AND expires_at > $5), SUM(lacks IN (1, 3) AND ",
                 live!("$1"),
-                "), SUM(case_key = '' AND ",
+                "), SUM(lacks >= 2 AND ",
                 live!("$1"),
-                ") FROM flag WHERE unit IN (SELECT value FROM json_each($6)) GROUP BY unit"
+                ") FROM flag INDEXED BY flag_by_unit WHERE unit IN (SELECT value FROM json_each($6)) GROUP BY unit"
             ),
             &[
                 seen.at()?,
@@ -77,14 +77,13 @@ impl Reader {
         let (mut subject, mut crowd) = (String::new(), Vec::new());
         self.0.query(
             concat!(
-                "SELECT flag_subject.subject, flag.id, flag.unit, flag.case_key FROM (SELECT subject FROM flag_subject \
-                 WHERE role = 'own' GROUP BY subject HAVING COUNT(*) > 1) AS crowded \
-                 CROSS JOIN flag_subject ON flag_subject.subject = crowded.subject AND flag_subject.role = 'own' \
+                "SELECT flag_subject.subject, flag.id, flag.unit, flag.case_key FROM crowd \
+                 CROSS JOIN flag_subject ON flag_subject.subject = crowd.subject AND flag_subject.role = 'own' \
                  CROSS JOIN flag ON flag.place = flag_subject.place WHERE ",
                 live!("$1"),
                 " AND ",
                 seen!("$2"),
-                " ORDER BY flag_subject.subject"
+                " ORDER BY crowd.subject"
             ),
             &[seen.at()?, Value::Text(&seen.units)],
             &mut |row| {
@@ -102,30 +101,18 @@ impl Reader {
         Ok(())
     }
 
-    /// How many live flags of each of the units name a subject to which the directory does not lead.
+    /// How many live flags of each unit, of those that are seen, name a subject to which the directory does not lead.
     pub fn counts_not_led_to(
         &mut self,
         seen: &Seen,
         directory: &Directory,
     ) -> Result<HashMap<PartyId, u64>, StoreError> {
         let (mut places, mut found) = (HashSet::new(), HashMap::new());
-        self.each_not_led_to(directory, &mut |place| {
-            places.insert(place);
+        self.each_not_led_to(seen, directory, &mut |lost| {
+            if places.insert(lost.place) {
+                *found.entry(lost.unit).or_default() += 1;
+            }
         })?;
-        for place in places {
-            self.0.query(
-                concat!(
-                    "SELECT flag.unit FROM flag WHERE flag.place = $1 AND ",
-                    live!("$2"),
-                    " AND flag.unit IN (SELECT value FROM json_each($3))"
-                ),
-                &[Value::count(place)?, seen.at()?, Value::Text(&seen.units)],
-                &mut |row| {
-                    *found.entry(read_unit(row, 0)?).or_default() += 1;
-                    Ok(())
-                },
-            )?;
-        }
         Ok(found)
     }
 }
