@@ -8,7 +8,9 @@ use canhbao::domain::{
     Actor, Category, Changes, Flag, FlagConditions, FlagId, FlagState, LegalBasis, LiftCause, LogPosition, Proposal,
     Source, SourceKind, Span, Subject, SubjectKind, Timestamp, Urgency, Verdict,
 };
-use canhbao::store::sqlite::register::{Asked, Budget, Covered, Effort, KnownWords, Moment, RegisterFile, Version};
+use canhbao::store::sqlite::register::{
+    Asked, Budget, Covered, Effort, GoesOn, Moment, RegisterFile, Version, WrittenPage,
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -328,7 +330,6 @@ fn searched(file: &RegisterFile, written: &Written, question: &Question, effort:
 fn build(file: &RegisterFile, written: &Written, page: usize) {
     let nothing = Covered::nothing("registry.example".to_owned(), at(0));
     let mut writer = file.create(&nothing).unwrap();
-    let mut words = KnownWords::default();
     for places in written.order.chunks(page) {
         let versions: Vec<Version> = places
             .iter()
@@ -338,9 +339,10 @@ fn build(file: &RegisterFile, written: &Written, page: usize) {
         let entry = LogPosition { node: "main".into(), index: 0 };
         let change = versions.last().unwrap().change;
         let covered = Covered { change, entry, ..nothing.clone() };
-        writer.write(&versions, &covered, &mut words).unwrap();
+        let page = |goes_on| WrittenPage { versions: &versions, covered: &covered, goes_on };
+        assert!(!writer.write(&page(GoesOn::Yes)).unwrap());
         // What is put in a second time changes nothing.
-        writer.write(&versions, &covered, &mut words).unwrap();
+        assert!(writer.write(&page(GoesOn::No)).unwrap());
         assert_eq!(writer.covered().unwrap(), covered);
     }
 }

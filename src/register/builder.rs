@@ -4,7 +4,7 @@
 use super::{Shared, State};
 use crate::domain::{FlagId, LogPosition};
 use crate::store::history::Written;
-use crate::store::sqlite::register::{Covered, KnownWords, Version, Writer};
+use crate::store::sqlite::register::{Covered, GoesOn, Version, Writer, WrittenPage};
 use crate::store::{self, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ struct Page {
     written: Vec<Written>,
     /// What is covered when these are in.
     covered: Covered,
-    is_last: bool,
+    goes_on: GoesOn,
 }
 
 impl Builder {
@@ -61,15 +61,14 @@ impl Builder {
     }
 
     fn build(&self) -> Ended {
-        let mut words = KnownWords::default();
         let mut writer = match self.open() {
             Ok(writer) => writer,
             Err(ended) => return ended,
         };
         loop {
-            match self.step(&mut writer, &mut words) {
+            match self.step(&mut writer) {
                 Ok(()) => {}
-                Err(Ended::Stopped) => return settled(writer),
+                Err(Ended::Stopped) => return self.settled(writer),
                 Err(ended) => return ended,
             }
         }
@@ -112,18 +111,18 @@ impl Builder {
     }
 
     /// Puts a page in, and waits if it was the last.
-    fn step(&self, writer: &mut Writer, words: &mut KnownWords) -> Result<(), Ended> {
+    fn step(&self, writer: &mut Writer) -> Result<(), Ended> {
         let known = writer.covered().map_err(Ended::View)?;
-        let Page { written, covered, is_last } = self.page(known.clone()).map_err(Ended::Store)?;
+        let Page { written, covered, goes_on } = self.page(known.clone()).map_err(Ended::Store)?;
         let versions: Vec<Version> =
             written.into_iter().map(|Written { flag, change, at }| Version { flag, change, at }).collect();
-        if covered != known {
-            writer.write(&versions, &covered, words).map_err(Ended::View)?;
+        let page = WrittenPage { versions: &versions, covered: &covered, goes_on };
+        if covered == known || writer.write(&page).map_err(Ended::View)? {
+            self.cover(covered.change);
         }
-        self.cover(covered.change);
-        let (time, wakes): (_, fn(&mut State, u64) -> bool) = match is_last {
-            true => (LOOK_EVERY, |state, covered| state.told > covered || state.is_doubted),
-            false => (PAUSE, |_, _| false),
+        let (time, wakes): (_, fn(&mut State, u64) -> bool) = match goes_on {
+            GoesOn::No => (LOOK_EVERY, |state, covered| state.told > covered || state.is_doubted),
+            GoesOn::Yes => (PAUSE, |_, _| false),
         };
         let mut state = self.shared.waits(time, |state| !state.is_stopping && !wakes(state, covered.change));
         if state.is_stopping {
@@ -134,7 +133,6 @@ impl Builder {
         if is_doubted && !self.shared.file.is_sound() {
             tracing::warn!("the officers' view is damaged; it is made anew");
             *writer = self.anew(&Covered::nothing(covered.registry, covered.created_at))?;
-            *words = KnownWords::default();
         }
         Ok(())
     }
@@ -153,9 +151,9 @@ impl Builder {
         if last < change {
             return Err(StoreError::Corrupt("fewer changes than were there before"));
         }
-        let is_last = u32::try_from(written.len()).map_or(true, |rows| rows < PAGE_VERSIONS);
+        let is_full = u32::try_from(written.len()).map_or(true, |rows| rows >= PAGE_VERSIONS);
         let none = LogPosition { node: String::new().into(), index: 0 };
-        let covered = match written.last().filter(|_| !is_last) {
+        let covered = match written.last().filter(|_| is_full) {
             None => Covered { registry, created_at, change: last, entry: last_entry.unwrap_or(none), part: None },
             // The change before the one that is partly in has been put in whole.
             Some(version) => {
@@ -164,21 +162,20 @@ impl Builder {
                 Covered { registry, created_at, change: whole, entry, part: Some((version.change, version.flag.id)) }
             }
         };
-        Ok(Page { written, covered, is_last })
+        Ok(Page { written, covered, goes_on: if is_full { GoesOn::Yes } else { GoesOn::No } })
+    }
+
+    /// Leaves one whole file, if nobody reads it any more.
+    fn settled(&self, mut writer: Writer) -> Ended {
+        if let Err(error) = writer.settle() {
+            tracing::warn!(%error, "the officers' view was not brought into its main file");
+        }
+        self.shared.file.rest();
+        Ended::Stopped
     }
 
     fn cover(&self, change: u64) {
         self.shared.state().covered = change;
         self.shared.turn.notify_all();
-    }
-}
-
-fn settled(mut writer: Writer) -> Ended {
-    match writer.settle() {
-        Ok(()) => Ended::Stopped,
-        Err(error) => {
-            tracing::warn!(%error, "the officers' view was not brought into its main file");
-            Ended::Stopped
-        }
     }
 }

@@ -19,6 +19,7 @@ mod merging;
 mod objections;
 mod proofs;
 mod proofs_kept;
+mod search;
 mod several;
 mod tokens;
 mod units;

@@ -137,3 +137,43 @@ async fn a_client_that_was_made_on_one_node_gets_a_token_of_the_other() {
     .await;
     nodes.finish().await;
 }
+
+/// What is shown of a search that both nodes answer, and where its next page begins.
+async fn searched(
+    nodes: &Nodes,
+    place: usize,
+    search: &serde_json::Value,
+) -> (Vec<serde_json::Value>, serde_json::Value) {
+    let ask = nodes.handles[place].post("/v1/flags/search").by("officer").json(search);
+    let page = ask.send().await.is(200).json();
+    let shown = page["items"].as_array().unwrap().iter().map(|flag| json!([flag["id"], flag["version"]]));
+    (shown.collect(), page["next_cursor"].clone())
+}
+
+#[tokio::test]
+async fn officers_of_each_node_find_what_was_raised_on_the_other_one_and_page_on_either() {
+    let nodes = two_nodes().await;
+    for number in 0..6 {
+        raise(&nodes.handles[usize::try_from(number % 2).unwrap()], number).await;
+    }
+    let search = json!({ "text": "test", "case": "T-1", "number_part": "80000000" });
+    let both_found = async || {
+        let (first, second) = (searched(&nodes, 0, &search).await, searched(&nodes, 1, &search).await);
+        first.0.len() == 6 && first == second
+    };
+    eventually(GIVEN_UP_AFTER, "both nodes find all flags, in one order", both_found).await;
+    let (all, _) = searched(&nodes, 0, &search).await;
+    let mut page = search.clone();
+    page["limit"] = json!(2);
+    let (mut found, mut place) = (Vec::new(), 0);
+    loop {
+        let (shown, next) = searched(&nodes, place % 2, &page).await;
+        found.extend(shown);
+        if next.is_null() {
+            break;
+        }
+        (page["cursor"], place) = (next, place + 1);
+    }
+    assert_eq!(found, all, "a page of one node goes on at the other");
+    nodes.finish().await;
+}

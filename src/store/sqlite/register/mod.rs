@@ -10,7 +10,8 @@ mod write;
 pub use cleaning::{Candidates, Crowded, Live, Moments, Seen, StaleFlag};
 pub use counting::{Counting, Counts};
 pub use find::{Asked, Budget, Effort, Moment, Piece};
-pub use write::{Covered, KnownWords, Version};
+use write::KnownWords;
+pub use write::{Covered, GoesOn, Version, WrittenPage};
 
 use super::{STATEMENTS_CACHED_MAX, SqliteConnection};
 use crate::store::{Connection, StoreError};
@@ -22,8 +23,10 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Of `SCHEMA`: a file of another version is made anew.
 const VERSION: i64 = 2;
 const READERS_KEPT_MAX: usize = 8;
-/// 32 MiB in pages of KiB, negative as SQLite wants it.
-const WRITER_CACHE_KIB: i64 = -32_768;
+/// 64 MiB in pages of KiB, negative as SQLite wants it.
+const WRITER_CACHE_KIB: i64 = -65_536;
+/// Subjects come in no order, so that each touches a page of its own.
+const PAGE_BYTES: i64 = 4_096;
 /// Readers look at the file's pages where the system has them.
 const MAPPED_BYTES_MAX: i64 = 1 << 30;
 
@@ -37,7 +40,12 @@ pub struct RegisterFile {
 pub struct Reader(SqliteConnection);
 
 /// The one connection that writes.
-pub struct Writer(SqliteConnection);
+pub struct Writer {
+    connection: SqliteConnection,
+    /// Pages that are written and not yet committed.
+    open_pages: u32,
+    words: KnownWords,
+}
 
 impl Reader {
     /// For statements that are fixed.
@@ -63,7 +71,7 @@ impl RegisterFile {
             Ok(connection)
         });
         match opened {
-            Ok(connection) => Some(Writer(connection)),
+            Ok(connection) => Some(Writer::of(connection)),
             Err(error) => {
                 tracing::warn!(%error, "the officers' view cannot be used; it is made anew");
                 None
@@ -84,13 +92,16 @@ impl RegisterFile {
             }
         }
         create_private(&self.path)?;
-        let mut connection = self.open_writer()?;
+        let inner = rusqlite::Connection::open(&self.path)?;
+        inner.pragma_update(None, "page_size", PAGE_BYTES)?;
+        let mut connection = SqliteConnection { inner };
         connection.begin()?;
         connection.inner.execute_batch(SCHEMA)?;
         connection.inner.pragma_update(None, "user_version", VERSION)?;
         covered.insert(&mut connection)?;
         connection.commit()?;
-        Ok(Writer(connection))
+        drop(connection);
+        Ok(Writer::of(self.open_writer()?))
     }
 
     /// Whether what is there can be read. It takes a second for a million flags.
@@ -118,6 +129,12 @@ impl RegisterFile {
             idle.push(reader);
         }
         Ok(found)
+    }
+
+    /// Closes the connections that nobody uses.
+    pub fn rest(&self) {
+        let idle = self.idle.read().unwrap_or_else(PoisonError::into_inner);
+        idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn open_writer(&self) -> Result<SqliteConnection, StoreError> {

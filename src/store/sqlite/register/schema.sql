@@ -88,3 +88,9 @@ CREATE VIRTUAL TABLE flag_text USING fts5 (words, content = '', detail = none, c
 
 -- All parts of four characters of the numbers of a flag's subjects; rowid as in flag_text.
 CREATE VIRTUAL TABLE flag_number USING fts5 (grams, content = '', detail = none, columnsize = 0, tokenize = 'ascii');
+
+-- Many small parts of an index are put together later, and not each time a few are there.
+INSERT INTO flag_text (flag_text, rank) VALUES ('automerge', 8);
+INSERT INTO flag_number (flag_number, rank) VALUES ('automerge', 8);
+INSERT INTO flag_text (flag_text, rank) VALUES ('hashsize', 8388608);
+INSERT INTO flag_number (flag_number, rank) VALUES ('hashsize', 8388608);

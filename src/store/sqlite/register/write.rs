@@ -11,6 +11,8 @@ use std::collections::HashSet;
 
 /// Versions whose text can be told apart; those after it find by the text they had before.
 pub(super) const VERSIONS_MAX: u32 = (1 << 20) - 1;
+/// As many pages are committed together: the more, the less is written in all.
+const OPEN_PAGES_MAX: u32 = 16;
 /// Words that are known to be in the table; a longer list starts anew.
 const WORDS_KNOWN_MAX: usize = 65_536;
 
@@ -43,7 +45,7 @@ struct Known {
 
 /// Words that need not be stored again.
 #[derive(Default)]
-pub struct KnownWords(HashSet<String>);
+pub(super) struct KnownWords(HashSet<String>);
 
 impl Covered {
     /// The mark of a view that holds nothing yet.
@@ -98,29 +100,60 @@ impl Covered {
     }
 }
 
+/// What is put in at once.
+pub struct WrittenPage<'a> {
+    pub versions: &'a [Version],
+    /// What is covered with it.
+    pub covered: &'a Covered,
+    /// Whether more follow at once. Then it is committed with some of those, and seen by nobody before.
+    pub goes_on: GoesOn,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum GoesOn {
+    Yes,
+    No,
+}
+
 impl Writer {
-    pub fn covered(&mut self) -> Result<Covered, StoreError> {
-        Covered::read(&mut self.0)
+    pub(super) fn of(connection: SqliteConnection) -> Self {
+        Self { connection, open_pages: 0, words: KnownWords::default() }
     }
 
-    /// Writes a page, in the order given, whole or not at all.
-    pub fn write(&mut self, versions: &[Version], covered: &Covered, words: &mut KnownWords) -> Result<(), StoreError> {
-        self.0.begin()?;
-        let written = versions.iter().try_for_each(|version| put(&mut self.0, version, words));
-        match written.and_then(|()| covered.update(&mut self.0)).and_then(|()| self.0.commit()) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // What was remembered as stored may be undone.
-                words.0.clear();
-                self.0.rollback()?;
-                Err(error)
-            }
+    /// With what is not yet committed.
+    pub fn covered(&mut self) -> Result<Covered, StoreError> {
+        Covered::read(&mut self.connection)
+    }
+
+    /// Writes a page, in the order given; true if it is committed, whole, with those before it. After an error the writer is of
+    /// no more use, and what was not committed is undone.
+    pub fn write(&mut self, page: &WrittenPage<'_>) -> Result<bool, StoreError> {
+        if self.open_pages == 0 {
+            self.connection.begin()?;
         }
+        self.open_pages += 1;
+        for version in page.versions {
+            put(&mut self.connection, version, &mut self.words)?;
+        }
+        page.covered.update(&mut self.connection)?;
+        let ends = page.goes_on == GoesOn::No || self.open_pages >= OPEN_PAGES_MAX;
+        if ends {
+            self.commit()?;
+        }
+        Ok(ends)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.open_pages = 0;
+        self.connection.commit()
     }
 
     /// Brings everything into the main file, for a clean end.
     pub fn settle(&mut self) -> Result<(), StoreError> {
-        self.0.settle()
+        if self.open_pages > 0 {
+            self.commit()?;
+        }
+        self.connection.settle()
     }
 }
 
