@@ -1,5 +1,5 @@
 //! The life of several flags of two wards, so that a demo shows each stage: what waits, what was refused, what is over, what
-//! was given to another unit, and what a bank objects to.
+//! was given to another unit, what a bank objects to, and what was raised twice.
 
 use super::{DemoError, Sower, actor, known, random};
 use crate::domain::party::{ClientId, PartyId};
@@ -37,7 +37,8 @@ pub(super) async fn live(sower: &mut Sower<'_>) -> Result<(), DemoError> {
     begun(sower, &people).await?;
     amended(sower, &people).await?;
     ended(sower, &people).await?;
-    objected(sower, &people).await
+    objected(sower, &people).await?;
+    doubled(sower, &people).await
 }
 
 /// One that waits for the city, and an urgent one that does not.
@@ -105,6 +106,15 @@ async fn objected(sower: &mut Sower<'_>, people: &People) -> Result<(), DemoErro
     let change = Change::Objection { replaces: Replaces::Nothing, objection: Box::new(objection) };
     let seed = Seed::Done { act: Act::ObjectionFile, resource: Resource::Objection(id), change };
     sower.sow_by(seed, people.bank.clone()).await
+}
+
+/// Two that say the same, for whoever merges them.
+async fn doubled(sower: &mut Sower<'_>, people: &People) -> Result<(), DemoError> {
+    for by in [&people.ward_a, &people.ward_b] {
+        let warn = proposal("account:970436:9000000000109", Verdict::Warn, Urgency::Normal, &[])?;
+        Life::begin(sower, warn, by).await?.approve(people).await?;
+    }
+    Ok(())
 }
 
 impl<'s, 'r> Life<'s, 'r> {

@@ -92,6 +92,25 @@ pub enum LiftCause {
     Ended,
 }
 
+/// Why a flag answers no more before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosingCause {
+    Wrong,
+    Ended,
+    /// Another flag says what it said.
+    Merged,
+}
+
+impl From<LiftCause> for ClosingCause {
+    fn from(cause: LiftCause) -> Self {
+        match cause {
+            LiftCause::Wrong => Self::Wrong,
+            LiftCause::Ended => Self::Ended,
+        }
+    }
+}
+
 /// What makes a new version; named as the acts of the log are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FlagMove {
@@ -109,6 +128,8 @@ pub enum FlagMove {
     Amend,
     #[serde(rename = "flag.transfer")]
     Transfer,
+    #[serde(rename = "flag.merge")]
+    Merge,
 }
 
 /// Who made a version of a flag, when and why.
@@ -161,7 +182,13 @@ pub struct Flag {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closing_cause: Option<LiftCause>,
+    pub closing_cause: Option<ClosingCause>,
+    /// The flag that was kept when this one was merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<FlagId>,
+    /// The flags that this one took in, with those that they had taken in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<FlagId>,
     /// None in versions from before there were units: the raiser's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<PartyId>,
@@ -217,6 +244,8 @@ impl Flag {
             closed_at: None,
             closing_reason: None,
             closing_cause: None,
+            merged_into: None,
+            merged: Vec::new(),
             unit: Some(proposal.unit.unwrap_or_else(|| by.party.clone())),
             officer: Some(by.client.clone()),
             coordinating: proposal.coordinating,
@@ -276,7 +305,7 @@ impl Flag {
 
     /// Whether checks were answered with what should never have been there.
     pub fn must_be_corrected(&self) -> bool {
-        let was_wrong = self.state == FlagState::Rejected || self.closing_cause == Some(LiftCause::Wrong);
+        let was_wrong = self.state == FlagState::Rejected || self.closing_cause == Some(ClosingCause::Wrong);
         was_wrong && self.since.is_some()
     }
 }

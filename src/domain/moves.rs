@@ -81,7 +81,7 @@ impl Flag {
             self.in_force("lifted", now)?;
         }
         let closed = self.closed(FlagMove::Lift, FlagState::Lifted, by, reason, now);
-        Ok(Self { closing_cause: Some(cause), ..closed })
+        Ok(Self { closing_cause: Some(cause.into()), ..closed })
     }
 
     fn has_ended_as_right(&self, now: Timestamp) -> bool {
@@ -207,7 +207,7 @@ impl Flag {
         Ok(())
     }
 
-    fn next(&self, what: FlagMove, by: &Actor, reason: Option<String>, at: Timestamp) -> Self {
+    pub(super) fn next(&self, what: FlagMove, by: &Actor, reason: Option<String>, at: Timestamp) -> Self {
         Self {
             version: self.version.saturating_add(1),
             unlinked: Vec::new(),
@@ -216,7 +216,7 @@ impl Flag {
         }
     }
 
-    fn closed(&self, what: FlagMove, state: FlagState, by: Actor, reason: String, now: Timestamp) -> Self {
+    pub(super) fn closed(&self, what: FlagMove, state: FlagState, by: Actor, reason: String, now: Timestamp) -> Self {
         Self {
             state,
             pending: None,

@@ -12,6 +12,8 @@ pub const URGENT_MS: u64 = 3 * DAY_MS;
 /// For this long after one that nobody approved, no other urgent flag may name a subject of it: one after the other they
 /// would answer for ever without a decision.
 pub const URGENT_AGAIN_MS: u64 = 30 * DAY_MS;
+/// Subjects that a flag may name beside its own.
+pub const LINKED_MAX: usize = 16;
 
 /// What an officer proposes, already in normal form.
 #[derive(Clone, Debug)]

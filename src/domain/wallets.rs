@@ -142,6 +142,11 @@ impl WalletDirectory {
         rules.find(|rule| rule.bin == bin && number.as_str().starts_with(&rule.prefix)).map(|rule| rule.provider)
     }
 
+    /// Whether some accounts of the bank lead to wallets.
+    pub fn may_be_behind(&self, bin: Bin) -> bool {
+        self.rules.iter().any(|rule| rule.bin == bin)
+    }
+
     fn add(&mut self, row: Row) -> Result<(), DirectoryFault> {
         let code = ProviderCode::parse(&row.code).ok_or(DirectoryFault::ProviderCode)?;
         match self.providers.iter().find(|known| known.code == code) {

@@ -6,13 +6,11 @@ use super::text;
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::strict::{Object, object, present, present_object, present_word, word};
 use crate::domain::{
-    COORDINATING_MAX, Category, Changes, LegalBasis, LiftCause, Proposal, Source, SourceKind, Subject, SubjectInput,
-    Timestamp, Urgency, Verdict,
+    COORDINATING_MAX, Category, Changes, LINKED_MAX, LegalBasis, LiftCause, Proposal, Source, SourceKind, Subject,
+    SubjectInput, Timestamp, Urgency, Verdict,
 };
 use crate::registry::{Owner, Registry};
 use serde::Deserialize;
-
-const LINKED_MAX: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,10 +8,12 @@ mod accept;
 mod body;
 mod caller;
 mod checks;
+mod cleaning;
 mod clients;
 mod flag_bodies;
 mod flags;
 mod log;
+mod merging;
 mod objections;
 mod parties;
 mod problem;
@@ -37,6 +39,11 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/checks/{id}").get(checks::read).done())
         .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
+        .service(at("/v1/flags/merge").post(merging::merge).done())
+        .service(at("/v1/flags/duplicates").get(cleaning::duplicates).done())
+        .service(at("/v1/flags/stale").get(cleaning::stale).done())
+        .service(at("/v1/flags/unparsable").get(cleaning::unparsable).done())
+        .service(at("/v1/flags/quality").get(cleaning::quality).done())
         .service(at("/v1/flags/search").post(flags::search).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
         .service(at("/v1/flags/{id}/history").get(flags::history).done())
@@ -83,6 +90,11 @@ pub fn routes(app: &mut ServiceConfig) {
 fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
         Some("/v1/flags" | "/v1/objections") => &["state", "limit", "cursor"],
+        Some("/v1/flags/duplicates" | "/v1/flags/unparsable") => &["limit", "cursor"],
+        Some("/v1/flags/stale") => &["not_reviewed_days", "expiring_days", "limit", "cursor"],
+        Some("/v1/flags/quality") => {
+            &["not_reviewed_days", "expiring_days", "waiting_days", "expired_days", "limit", "cursor"]
+        }
         Some("/v1/flags/{id}") => &["at"],
         Some("/v1/flags/{id}/history") => &["limit", "cursor"],
         Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],

@@ -35,11 +35,12 @@ pub enum Act {
     ObjectionUphold,
     ObjectionDismiss,
     ObjectionList,
+    FlagMerge,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -73,6 +74,7 @@ impl Act {
         Self::ObjectionUphold,
         Self::ObjectionDismiss,
         Self::ObjectionList,
+        Self::FlagMerge,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -110,6 +112,7 @@ impl Act {
             Self::ObjectionUphold => "objection.uphold",
             Self::ObjectionDismiss => "objection.dismiss",
             Self::ObjectionList => "objection.list",
+            Self::FlagMerge => "flag.merge",
         }
     }
 

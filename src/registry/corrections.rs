@@ -3,7 +3,7 @@
 //! Nobody who was answered with the flag may be missing in the end, and no check waits for any of this.
 
 use super::{Call, Error, Registry, random_bytes};
-use crate::domain::{Change, Correction, Findings, FlagId, RequestId, Told};
+use crate::domain::{Change, Correction, Findings, Flag, FlagId, RequestId, Told};
 use crate::log::{Act, AppendError, LogFilter, Record, Refusal, SKEW_MS_MAX};
 use crate::store;
 use std::time::Duration;
@@ -18,8 +18,19 @@ const OTHERS_MS: u64 = 60_000;
 const AT_ONCE_MAX: u32 = 16;
 
 impl Registry {
+    /// Of a flag that is wrong, and of those that it took in and that had answered: they said the same.
+    pub(super) async fn open_corrections(&self, wrong: &Flag) -> Result<Vec<Correction>, Error> {
+        let mut corrections = vec![self.open_correction(wrong.id).await];
+        for id in &wrong.merged {
+            if self.find_flag(*id).await?.since.is_some() {
+                corrections.push(self.correction(*id, Findings::default()));
+            }
+        }
+        Ok(corrections)
+    }
+
     /// With what can be found now. That nothing can be found is no reason to leave the flag in force.
-    pub(super) async fn open_correction(&self, flag: FlagId) -> Correction {
+    async fn open_correction(&self, flag: FlagId) -> Correction {
         let findings = match tokio::time::timeout(COLLECT_TIME_MAX, self.findings(flag)).await {
             Ok(Ok(findings)) => findings,
             Ok(Err(error)) => {
@@ -28,6 +39,10 @@ impl Registry {
             }
             Err(_) => Findings::default(),
         };
+        self.correction(flag, findings)
+    }
+
+    fn correction(&self, flag: FlagId, findings: Findings) -> Correction {
         Correction::Open { flag, node: self.node.to_owned(), due_at: self.now().plus_ms(SETTLED_MS), findings }
     }
 

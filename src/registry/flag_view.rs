@@ -2,7 +2,7 @@
 
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::{
-    Actor, Category, Changes, Flag, FlagId, FlagMove, FlagState, LegalBasis, LiftCause, LogPosition, LogPositions,
+    Actor, Category, Changes, ClosingCause, Flag, FlagId, FlagMove, FlagState, LegalBasis, LogPosition, LogPositions,
     Pending, Source, Subject, Timestamp, Urgency, Verdict,
 };
 use crate::store::corrections::Kept;
@@ -46,7 +46,9 @@ pub(super) struct FlagView<'a> {
     closed_by: Option<&'a Actor>,
     closed_at: Option<Timestamp>,
     closing_reason: Option<&'a str>,
-    closing_cause: Option<LiftCause>,
+    closing_cause: Option<ClosingCause>,
+    merged_into: Option<FlagId>,
+    merged: &'a [FlagId],
     pending: Option<PendingView<'a>>,
 }
 
@@ -78,6 +80,8 @@ impl<'a> FlagView<'a> {
             closed_at: flag.closed_at,
             closing_reason: flag.closing_reason.as_deref(),
             closing_cause: flag.closing_cause,
+            merged_into: flag.merged_into,
+            merged: &flag.merged,
             pending: flag.pending.as_deref().map(PendingView::new),
         }
     }

@@ -193,12 +193,13 @@ impl Registry {
 
     /// The change from one version to the next, and with it the record of who must be told that the flag was wrong.
     pub(super) async fn flag_change(&self, version: u32, moved: Flag) -> Result<Change, Error> {
-        let correction = if moved.must_be_corrected() { Some(self.open_correction(moved.id).await) } else { None };
+        let corrections = if moved.must_be_corrected() { self.open_corrections(&moved).await? } else { Vec::new() };
         let change = Change::Flag { replaces: Replaces::Version(version), flag: Box::new(moved) };
-        Ok(match correction {
-            Some(correction) => Change::Together(vec![change, Change::Correction(correction)]),
-            None => change,
-        })
+        if corrections.is_empty() {
+            return Ok(change);
+        }
+        let corrections = corrections.into_iter().map(Change::Correction);
+        Ok(Change::Together(std::iter::once(change).chain(corrections).collect()))
     }
 
     /// Logs that the caller may not do this, which precedes the answer.

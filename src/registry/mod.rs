@@ -3,6 +3,7 @@
 
 mod audit;
 mod checks;
+mod cleaning;
 mod clients;
 mod corrections;
 mod error;
@@ -14,11 +15,13 @@ mod follower;
 mod idempotency;
 mod keeping;
 mod log_stream;
+mod merging;
 mod nodes;
 mod objections;
 mod parties;
 mod proofs;
 mod publisher;
+mod quality;
 mod refusals;
 mod reports;
 mod seeds;
@@ -27,6 +30,7 @@ mod tokens;
 
 pub use audit::LogPage;
 pub use checks::Checked;
+pub use cleaning::{CarePage, StaleAfter};
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
 pub use flag_reads::FlagFilter;
@@ -34,9 +38,11 @@ pub use flag_search::FlagSearch;
 pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
 pub use log_stream::{LogForm, LogStream};
+pub use merging::VersionRead;
 pub use objections::{ObjectionFilter, Overdue};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
+pub use quality::{QualityPage, QualityTerms};
 pub use seeds::Seed;
 pub use tokens::{Granted, Proof, TokenError};
 

@@ -3,6 +3,7 @@
 use super::{Connection, Row, StoreError, Value};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, LogPosition, Objection, ObjectionId, ObjectionState, Timestamp};
+use std::collections::HashMap;
 
 /// Stores a new objection; false if the party has an open one to this flag.
 pub fn insert(connection: &mut dyn Connection, objection: &Objection, change: u64) -> Result<bool, StoreError> {
@@ -53,6 +54,42 @@ pub fn find(connection: &mut dyn Connection, id: ObjectionId) -> Result<Option<O
         found = Some(read(row, 0)?);
         Ok(())
     })?;
+    Ok(found)
+}
+
+/// The oldest open objection to a flag.
+pub fn open_to(connection: &mut dyn Connection, flag: FlagId) -> Result<Option<ObjectionId>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT id FROM objection WHERE flag = $1 AND state = 'open' ORDER BY id LIMIT 1",
+        &[Value::Blob(flag.as_bytes())],
+        &mut |row| {
+            let bytes = row.blob(0)?.try_into();
+            found = Some(
+                bytes.map(ObjectionId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))?,
+            );
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// How many open objections to its flags each unit has, and how many of them are overdue.
+pub fn open_of_units(
+    connection: &mut dyn Connection,
+    now: Timestamp,
+) -> Result<HashMap<PartyId, (u64, u64)>, StoreError> {
+    let mut found = HashMap::new();
+    connection.query(
+        "SELECT flag.unit, COUNT(*), COUNT(CASE WHEN objection.deadline < $1 THEN 1 END) FROM objection \
+         JOIN flag ON flag.id = objection.flag WHERE objection.state = 'open' GROUP BY flag.unit",
+        &[Value::count(now.as_ms())?],
+        &mut |row| {
+            let unit = PartyId::parse(row.text(0)?).ok_or(StoreError::Corrupt("a unit that is none"))?;
+            found.insert(unit, (row.count(1)?, row.count(2)?));
+            Ok(())
+        },
+    )?;
     Ok(found)
 }
 

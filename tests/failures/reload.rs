@@ -2,7 +2,7 @@
 
 use crate::support::{Server, client, eventually};
 use crate::tools::{canhbao, configure, times_logged};
-use crate::{FLAGS, about};
+use crate::{FLAGS, about, proposal};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
@@ -92,6 +92,72 @@ async fn a_new_bank_directory_resolves_new_aliases_and_a_broken_one_changes_noth
     hang_up(&server, "bank directory not reloaded").await;
     ask("NEWNAME").await.is(200);
     ask("VCB").await.is(200);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn flags_of_a_bank_that_left_the_directory_are_told_and_answer_again_when_it_is_back() {
+    // None of the generated flags is of this bank.
+    const GONE: &str = "970431";
+    let mut server = Server::start_with(FLAGS).await;
+    server.stop().await;
+    configure(&server.data(), "", "bank_directory", "banks.csv");
+    let file = server.data().join("banks.csv");
+    fs::write(&file, BANKS).unwrap();
+    server.start_by(server.serve()).await.unwrap();
+    let account = |bank: &str| json!({ "kind": "account", "bank": bank, "number": "9100000000001" });
+    let (mut own, mut linking) = (proposal(1), proposal(2));
+    (own["subject"], linking["subject"]) = (account(GONE), account("970436"));
+    linking["linked"] = json!([account("970415"), account(GONE)]);
+    let mut ids = Vec::new();
+    for (key, body) in [("own", &own), ("linking", &linking)] {
+        let raised = server.post("/v1/flags").by("ward_a").key(key).json(body).send().await.is(201).json();
+        let id = raised["id"].as_str().unwrap().to_owned();
+        let ask = server.post(&format!("/v1/flags/{id}/approve")).by("supervisor").if_match("\"1\"").json(&json!({}));
+        ask.send().await.is(200);
+        ids.push(id);
+    }
+    let ask = async |bank: &str| {
+        let body = json!({ "subjects": [account(bank)] });
+        server.post("/v1/checks").by("bank").json(&body).send().await
+    };
+    let lost = async |by: &str| {
+        let page = server.get("/v1/flags/unparsable").by(by).send().await.is(200).json();
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| (item["flag"]["id"].clone(), item["pointers"].clone())).collect::<Vec<_>>()
+    };
+    let counted = async || {
+        let page = server.get("/v1/flags/quality").by("ward_a").send().await.is(200).json();
+        page["items"][0]["unparsable"].clone()
+    };
+    assert_eq!((lost("officer").await, counted().await), (vec![], json!(0)));
+    assert_eq!(ask(GONE).await.is(200).json()["verdict"], "warn");
+
+    let without = |line: &&str| !line.starts_with(GONE);
+    fs::write(&file, BANKS.lines().filter(without).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    hang_up(&server, "bank directory reloaded").await;
+    // It is refused, which is no `clear`; what else a flag names answers as before.
+    ask(GONE).await.refused(422, "invalid_subject");
+    for bank in ["970436", "970415"] {
+        assert_eq!(ask(bank).await.is(200).json()["verdict"], "warn", "{bank}");
+    }
+    let told = vec![(json!(ids[1]), json!(["/linked/1"])), (json!(ids[0]), json!(["/subject"]))];
+    assert_eq!((lost("ward_a").await, lost("officer").await), (told.clone(), told.clone()));
+    assert_eq!((lost("ward_b").await, counted().await), (vec![], json!(2)));
+    let page = server.get("/v1/flags/unparsable?limit=1").by("ward_a").send().await.is(200).json();
+    let next = format!("/v1/flags/unparsable?limit=1&cursor={}", page["next_cursor"].as_str().unwrap());
+    let page = server.get(&next).by("ward_a").send().await.is(200).json();
+    assert_eq!((&page["items"][0]["flag"]["id"], &page["next_cursor"]), (&json!(ids[0]), &Value::Null));
+    // By its id it is changed as ever.
+    let reason = json!({ "reason": "The bank is no more" });
+    let ask_to_lift = server.post(&format!("/v1/flags/{}/lift", ids[1])).by("ward_a").if_match("\"2\"").json(&reason);
+    ask_to_lift.send().await.is(200);
+    assert_eq!(lost("ward_a").await, told[1..]);
+
+    fs::write(&file, BANKS).unwrap();
+    hang_up(&server, "bank directory reloaded").await;
+    assert_eq!(ask(GONE).await.is(200).json()["verdict"], "warn");
+    assert_eq!((lost("officer").await, counted().await), (vec![], json!(0)));
     server.finish().await;
 }
 

@@ -87,7 +87,11 @@ impl Sighting {
             "POST /v1/checks" => Act::Check,
             "GET /v1/checks/{}" | "GET /v1/checks/{}/receipt" => Act::CheckRead,
             "POST /v1/flags" => Act::FlagRaise,
-            "GET /v1/flags" => Act::FlagList,
+            "GET /v1/flags"
+            | "GET /v1/flags/duplicates"
+            | "GET /v1/flags/stale"
+            | "GET /v1/flags/unparsable"
+            | "GET /v1/flags/quality" => Act::FlagList,
             "GET /v1/flags/{}" => Act::FlagRead,
             "POST /v1/flags/{}/approve" => Act::FlagApprove,
             "POST /v1/flags/{}/reject" => Act::FlagReject,
@@ -95,6 +99,7 @@ impl Sighting {
             "POST /v1/flags/{}/renew" => Act::FlagRenew,
             "POST /v1/flags/{}/amend" => Act::FlagAmend,
             "POST /v1/flags/{}/transfer" => Act::FlagTransfer,
+            "POST /v1/flags/merge" => Act::FlagMerge,
             "POST /v1/flags/search" => Act::FlagSearch,
             "GET /v1/flags/{}/history" => Act::FlagRead,
             "POST /v1/flags/{}/objections" => Act::ObjectionFile,
@@ -429,6 +434,7 @@ fn changes(act: Act) -> bool {
         | Act::FlagRenew
         | Act::FlagAmend
         | Act::FlagTransfer
+        | Act::FlagMerge
         | Act::FlagCorrect
         | Act::ObjectionFile
         | Act::ObjectionUphold

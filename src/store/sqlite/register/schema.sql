@@ -28,12 +28,13 @@ CREATE TABLE flag (
     expires_at  INTEGER,          -- an active flag answers nothing from here on; NULL: not yet known
     raised_at   INTEGER NOT NULL, -- when it was raised
     changed_at  INTEGER NOT NULL, -- when its newest version was made
-    reviewed_at INTEGER NOT NULL, -- when somebody last raised, approved, renewed or amended it
+    reviewed_at INTEGER NOT NULL, -- when somebody last raised, approved, renewed, amended or merged it
     first_at    INTEGER NOT NULL, -- when the earliest change was made that wrote a version of it
     version_at  INTEGER NOT NULL, -- when the change was made that wrote its newest version
     since       INTEGER,          -- since when it answers checks; NULL: not yet
     officer     TEXT    NOT NULL, -- who answers for it
     case_key    TEXT    NOT NULL, -- its case, folded: without diacritics, lower case, words only
+    lacks       INTEGER NOT NULL, -- 0: nothing, 1: a legal basis, 2: a case that has a word, 3: both
     id          BLOB    NOT NULL, -- id of the flag
     version     INTEGER NOT NULL, -- the newest
     change      INTEGER NOT NULL, -- number of the change that wrote it
@@ -44,8 +45,8 @@ CREATE TABLE flag (
 CREATE UNIQUE INDEX flag_by_id ON flag (id);
 
 -- For conditions that few flags meet.
-CREATE INDEX flag_by_state ON flag (state);
-CREATE INDEX flag_by_unit ON flag (unit);
+CREATE INDEX flag_by_state ON flag (state, place, reviewed_at, expires_at);
+CREATE INDEX flag_by_unit ON flag (unit, state, expires_at, reviewed_at, raised_at, lacks);
 CREATE INDEX flag_by_officer ON flag (officer);
 CREATE INDEX flag_by_case ON flag (case_key);
 CREATE INDEX flag_by_raising ON flag (raised_at);
@@ -58,6 +59,12 @@ CREATE TABLE flag_subject (
     place       INTEGER NOT NULL, -- of the flag
     role        TEXT    NOT NULL, -- own, linked, or unlinked: no more
     PRIMARY KEY (subject, place)
+) STRICT, WITHOUT ROWID;
+
+-- Subjects that are the own ones of several flags, whatever has become of these.
+CREATE TABLE crowd (
+    subject     TEXT    NOT NULL PRIMARY KEY, -- canonical text
+    place       INTEGER NOT NULL  -- of the first of them
 ) STRICT, WITHOUT ROWID;
 
 -- The units that see a flag beside its owner.

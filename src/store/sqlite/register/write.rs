@@ -166,7 +166,7 @@ fn put(connection: &mut SqliteConnection, version: &Version, words: &mut KnownWo
     let numbers = all_grams(flag);
     let content = content(&text, &numbers);
     let reviewed_at = match (flag.step().what, &known) {
-        (FlagMove::Raise | FlagMove::Approve | FlagMove::Renew | FlagMove::Amend, _) | (_, None) => {
+        (FlagMove::Raise | FlagMove::Approve | FlagMove::Renew | FlagMove::Amend | FlagMove::Merge, _) | (_, None) => {
             flag.step().at.as_ms()
         }
         (FlagMove::Reject | FlagMove::Lift | FlagMove::Transfer, Some(known)) => known.reviewed_at,
@@ -205,16 +205,19 @@ fn upsert(
 ) -> Result<i64, StoreError> {
     let (flag, at) = (&version.flag, Value::count(version.at.as_ms())?);
     let time = |time: Option<Timestamp>| time.map_or(Ok(Value::Null), |time| Value::count(time.as_ms()));
+    let case_key = folded(&flag.case);
     let mut place = None;
     connection.query(
         "INSERT INTO flag (kind, institution, source, raised_at, first_at, id, state, verdict, category, unit, coordinated, \
-         expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, version, change, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
-         ON CONFLICT (id) DO UPDATE SET first_at = MIN(first_at, excluded.first_at), state = excluded.state, verdict = excluded.verdict, category = excluded.category, \
+         expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, lacks, version, change, \
+         content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+         ON CONFLICT (id) DO UPDATE SET first_at = MIN(first_at, excluded.first_at), state = excluded.state, \
+         verdict = excluded.verdict, category = excluded.category, \
          unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
          changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
-         since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, version = excluded.version, \
-         change = excluded.change, content = excluded.content RETURNING place",
+         since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, lacks = excluded.lacks, \
+         version = excluded.version, change = excluded.change, content = excluded.content RETURNING place",
         &[
             Value::Text(flag.subject.kind().as_str()),
             Value::Text(flag.subject.institution().unwrap_or_default()),
@@ -233,7 +236,8 @@ fn upsert(
             at,
             time(flag.since)?,
             Value::Text(flag.officer().as_str()),
-            Value::Text(&folded(&flag.case)),
+            Value::Text(&case_key),
+            Value::Int(i64::from(flag.legal_basis.is_none()) + 2 * i64::from(case_key.is_empty())),
             Value::Int(flag.version.into()),
             Value::count(version.change)?,
             Value::Int(content),
@@ -257,6 +261,13 @@ fn relate(connection: &mut SqliteConnection, flag: &Flag, place: i64, known: Opt
         connection.execute(
             "INSERT INTO flag_coordinating (unit, place) VALUES ($1, $2) ON CONFLICT (unit, place) DO NOTHING",
             &[Value::Text(unit.as_str()), place],
+        )?;
+    }
+    if known.is_none() {
+        connection.execute(
+            "INSERT INTO crowd (subject, place) SELECT subject, MIN(place) FROM flag_subject \
+             WHERE subject = $1 AND role = 'own' GROUP BY subject ON CONFLICT (subject) DO NOTHING",
+            &[Value::Text(&flag.subject.canonical())],
         )?;
     }
     let own = known.is_none().then_some((&flag.subject, "own"));
