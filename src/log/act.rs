@@ -35,11 +35,14 @@ pub enum Act {
     ObjectionUphold,
     ObjectionDismiss,
     ObjectionList,
+    CheckOutcome,
+    StatisticsRead,
+    StatisticsReport,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -73,6 +76,9 @@ impl Act {
         Self::ObjectionUphold,
         Self::ObjectionDismiss,
         Self::ObjectionList,
+        Self::CheckOutcome,
+        Self::StatisticsRead,
+        Self::StatisticsReport,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -110,6 +116,9 @@ impl Act {
             Self::ObjectionUphold => "objection.uphold",
             Self::ObjectionDismiss => "objection.dismiss",
             Self::ObjectionList => "objection.list",
+            Self::CheckOutcome => "check.outcome",
+            Self::StatisticsRead => "statistics.read",
+            Self::StatisticsReport => "statistics.report",
         }
     }
 

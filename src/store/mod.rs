@@ -13,10 +13,12 @@ pub mod listing;
 pub mod log;
 pub mod moving;
 pub mod objections;
+pub mod outcomes;
 pub mod postgres;
 pub mod registry;
 pub mod search;
 pub mod sqlite;
+pub mod tally;
 pub mod tree;
 
 use crate::domain::Timestamp;
