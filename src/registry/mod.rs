@@ -15,12 +15,14 @@ mod keeping;
 mod log_stream;
 mod nodes;
 mod objections;
+mod outcomes;
 mod parties;
 mod proofs;
 mod publisher;
 mod refusals;
 mod reports;
 mod seeds;
+mod statistics;
 mod streams;
 mod tokens;
 
@@ -36,6 +38,7 @@ pub use objections::{ObjectionFilter, Overdue};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
 pub use seeds::Seed;
+pub use statistics::{By, ReportForm};
 pub use tokens::{Granted, Proof, TokenError};
 
 use crate::auth::{Access, Authority, ClientState, DefaultQuotas};
@@ -44,7 +47,7 @@ use crate::domain::party::ClientId;
 use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHasher, Timestamp};
 use crate::entropy;
 use crate::index::Index;
-use crate::log::{Act, End, Entry, Limits, Log, Opening, Record, SearchIndex, Signers};
+use crate::log::{Act, End, Entry, Limits, Log, Opening, Record, SearchIndex, Signers, Tallies};
 use crate::store::archive::Archive;
 use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
@@ -85,6 +88,7 @@ pub struct Registry {
     store: Arc<dyn Store>,
     log: Log,
     search: SearchIndex,
+    tallies: Tallies,
     streams: streams::Streams,
     others: nodes::OtherLogs,
     index: Arc<Index>,
@@ -124,10 +128,12 @@ impl Registry {
         let number = log.number();
         let archived = store.find(|connection| store::archive::all(connection, number))?.pop();
         let search = SearchIndex::start(Arc::clone(&store), node)?;
+        let tallies = Tallies::start(Arc::clone(&store), node)?;
         Ok(Self {
             store,
             log,
             search,
+            tallies,
             streams: streams::Streams::default(),
             others: nodes::OtherLogs::default(),
             index,
@@ -154,6 +160,7 @@ impl Registry {
     /// Ends what works behind the log, then the log: everything that was accepted is committed.
     pub async fn close(&self) -> End {
         self.search.close();
+        self.tallies.close();
         if let Some(follower) = &self.follower {
             follower.stop();
         }

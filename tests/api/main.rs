@@ -15,9 +15,11 @@ mod limits;
 mod log;
 mod log_stream;
 mod objections;
+mod outcomes;
 mod proofs;
 mod proofs_kept;
 mod several;
+mod statistics;
 mod tokens;
 mod units;
 
