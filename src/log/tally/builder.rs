@@ -3,7 +3,7 @@
 
 use super::super::SEGMENT_ENTRIES;
 use super::reading::{Counts, Read};
-use super::{store as store_segment, stored};
+use super::{root, store as store_segment, stored};
 use crate::domain::{Amount, Days, Key};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, Store, StoreError};
@@ -186,9 +186,10 @@ impl Builder {
             Ok(())
         })?;
         if is_whole {
+            let root = self.store.find(|connection| root(connection, log, segment))?;
             let mut counts = self.shared.counts();
             if let Some(tally) = counts.tally(log, segment) {
-                store_segment(writer, log, segment, tally)?;
+                store_segment(writer, log, segment, &root, tally)?;
             }
             counts.forget(log, segment);
         }

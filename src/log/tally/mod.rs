@@ -28,15 +28,25 @@ fn seal(root: &[u8; 32], first_index: u64, first_day: Day, last_day: Day, body: 
     hash.chain_update(body).finalize().into()
 }
 
-/// Stores a whole segment.
-fn store(connection: &mut dyn Connection, log: LogNumber, first_index: u64, tally: &Tally) -> Result<(), StoreError> {
+/// The root of the tree over a segment, which it has as soon as it is whole.
+fn root(connection: &mut dyn Connection, log: LogNumber, first_index: u64) -> Result<[u8; 32], StoreError> {
     let root = store::tree::tile_root(connection, log, first_index, SEGMENT_LEVEL)?;
-    let root = root.ok_or(StoreError::Corrupt("a segment without a tile"))?;
+    root.ok_or(StoreError::Corrupt("a segment without a tile"))
+}
+
+/// Stores a whole segment. `writer` may see nothing but what is derived.
+fn store(
+    writer: &mut dyn Connection,
+    log: LogNumber,
+    first_index: u64,
+    root: &[u8; 32],
+    tally: &Tally,
+) -> Result<(), StoreError> {
     // Nothing counted is on no day.
     let (first_day, last_day) = tally.days().unwrap_or((Day::from_number(u32::MAX), Day::from_number(0)));
     let body = tally.to_bytes();
-    let seal = seal(&root, first_index, first_day, last_day, &body).to_vec();
-    store::tally::replace(connection, log, &Head { first_index, seal, first_day, last_day }, &body)
+    let seal = seal(root, first_index, first_day, last_day, &body).to_vec();
+    store::tally::replace(writer, log, &Head { first_index, seal, first_day, last_day }, &body)
 }
 
 /// The figures of a segment; `None` if what is stored does not belong to the log, or is damaged.
