@@ -2,6 +2,7 @@
 //! belong into a real registry.
 
 mod life;
+mod told;
 
 use crate::auth::{AuthorityError, ClientSecret};
 use crate::config::Config;
@@ -149,6 +150,7 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
         }
     }
     life::live(&mut sower).await?;
+    told::tell(&mut sower).await?;
     sower.settle(0).await?;
     Ok(clients)
 }
