@@ -112,7 +112,7 @@ impl Home {
         self.store
             .read(&mut |connection| {
                 tally = Tally::default();
-                match reader(connection, days, &mut |key, amount| tally.add(key.clone(), amount))? {
+                match reader.read(connection, days, &mut |key, amount| tally.add(key.clone(), amount))? {
                     Read::Whole { .. } => Ok(()),
                     Read::Behind(entries) => panic!("{entries} entries are not counted"),
                 }
@@ -252,7 +252,7 @@ fn more_than_a_request_counts_is_told_and_not_waited_for() {
     home.append(0, 9 * SEGMENT_ENTRIES);
     let tallies = home.start();
     let reader = tallies.reader();
-    let read = home.store.find(|connection| reader(connection, all(), &mut |_, _| ())).unwrap();
+    let read = home.store.find(|connection| reader.read(connection, all(), &mut |_, _| ())).unwrap();
     assert!(matches!(read, Read::Behind(entries) if entries > 8 * SEGMENT_ENTRIES - 1));
     home.wait_for(9);
     let total: u64 = home

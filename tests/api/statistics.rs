@@ -350,14 +350,7 @@ async fn a_report_says_the_same_in_every_form() {
     assert!(kept >= 7_000_000 && text.contains(&format!("Số tiền giữ lại được,{kept},VND")), "{text}");
     // The sheet has the very cells of the CSV.
     let rows = cells(&xlsx.body);
-    let written = |cell: &Data| match cell {
-        Data::Empty => String::new(),
-        Data::String(text) => text.clone(),
-        Data::Float(number) => number.to_string(),
-        Data::Int(number) => number.to_string(),
-        other => panic!("an unexpected cell: {other:?}"),
-    };
-    let from_sheet: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(written).collect()).collect();
+    let from_sheet: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(Data::to_string).collect()).collect();
     let mut reader = csv_reader(&text);
     let lines: Vec<Vec<String>> = reader.drain(..).filter(|line| line.iter().any(|cell| !cell.is_empty())).collect();
     let sheet: Vec<Vec<String>> =

@@ -46,12 +46,8 @@ impl Tallies {
     }
 
     /// What reads the figures, on a thread where waiting harms nobody.
-    pub fn reader(
-        &self,
-    ) -> impl Fn(&mut dyn Connection, Days, &mut dyn FnMut(&Key, &Amount)) -> Result<Read, StoreError> + Send + use<>
-    {
-        let shared = Arc::clone(&self.shared);
-        move |connection, days, each| shared.counts().read(connection, days, each)
+    pub fn reader(&self) -> Reader {
+        Reader(Arc::clone(&self.shared))
     }
 
     /// Ends the thread and waits for its end, which is a few milliseconds away.
@@ -62,6 +58,21 @@ impl Tallies {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the statistics has panicked");
         }
+    }
+}
+
+/// Reads the figures.
+pub struct Reader(Arc<Shared>);
+
+impl Reader {
+    /// Hands what was counted on these days to `each`, of all logs up to their ends.
+    pub fn read(
+        &self,
+        connection: &mut dyn Connection,
+        days: Days,
+        each: &mut dyn FnMut(&Key, &Amount),
+    ) -> Result<Read, StoreError> {
+        self.0.counts().read(connection, days, each)
     }
 }
 

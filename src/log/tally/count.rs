@@ -4,9 +4,9 @@ use super::super::view::EntryView;
 use super::super::{Act, Entry, FlagVersion, Resource, each_entry};
 use crate::domain::party::PartyId;
 use crate::domain::{
-    Amount, Category, Counted, Day, Flag, FlagMove, FlagState, LiftCause, Outcome, Tally, Urgency, Verdict, Warning,
+    Amount, Category, Counted, Day, Flag, FlagId, FlagMove, FlagState, Key, LiftCause, Outcome, Tally, Timestamp,
+    Urgency, Verdict, Warning,
 };
-use crate::domain::{FlagId, Key};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
 use std::collections::HashMap;
@@ -52,13 +52,11 @@ pub(super) fn count(
     each_entry(connection, log, first, end, &mut |bytes| {
         const UNREADABLE: StoreError = StoreError::Corrupt("an entry that cannot be read");
         let entry = EntryView::read(bytes).ok_or(UNREADABLE)?;
-        match entry.act {
-            Act::Check if entry.verdict == Some(Verdict::Clear) => {
-                let party = std::str::from_utf8(entry.party).ok().and_then(PartyId::parse).ok_or(UNREADABLE)?;
-                tally.add(key(entry.at, Counted::Check, party, None, entry.verdict), &Amount::of(1));
-            }
-            act if is_counted(act) => later.push(Entry::decode(bytes).ok_or(UNREADABLE)?),
-            _ => {}
+        if entry.act == Act::Check && entry.verdict == Some(Verdict::Clear) {
+            let party = std::str::from_utf8(entry.party).ok().and_then(PartyId::parse).ok_or(UNREADABLE)?;
+            tally.add(key(entry.at, Counted::Check, party, None, entry.verdict), &Amount::of(1));
+        } else if says(entry.act) != Says::Nothing {
+            later.push(Entry::decode(bytes).ok_or(UNREADABLE)?);
         }
         Ok(())
     })?;
@@ -68,19 +66,24 @@ pub(super) fn count(
     Ok(())
 }
 
-/// Whether entries of the act say something that is counted.
-fn is_counted(act: Act) -> bool {
+/// What entries of an act say that is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// A check, or what became of one.
+    Check,
+    Objection(Counted),
+    /// What was done to flags.
+    Change,
+    Nothing,
+}
+
+fn says(act: Act) -> Says {
     match act {
-        Act::Check
-        | Act::CheckOutcome
-        | Act::FlagRaise
-        | Act::FlagApprove
-        | Act::FlagReject
-        | Act::FlagLift
-        | Act::FlagImport
-        | Act::ObjectionFile
-        | Act::ObjectionUphold
-        | Act::ObjectionDismiss => true,
+        Act::Check | Act::CheckOutcome => Says::Check,
+        Act::ObjectionFile => Says::Objection(Counted::ObjectionFiled),
+        Act::ObjectionUphold => Says::Objection(Counted::ObjectionUpheld),
+        Act::ObjectionDismiss => Says::Objection(Counted::ObjectionDismissed),
+        Act::FlagRaise | Act::FlagApprove | Act::FlagReject | Act::FlagLift | Act::FlagImport => Says::Change,
         Act::CheckRead
         | Act::FlagRead
         | Act::FlagList
@@ -106,7 +109,7 @@ fn is_counted(act: Act) -> bool {
         | Act::LogArchive
         | Act::ObjectionList
         | Act::StatisticsRead
-        | Act::StatisticsReport => false,
+        | Act::StatisticsReport => Says::Nothing,
     }
 }
 
@@ -116,21 +119,21 @@ fn count_entry(
     known: &mut Known,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    let decided = match entry.act {
-        Act::Check | Act::CheckOutcome => return count_check(connection, entry, known, tally),
-        Act::ObjectionFile => Counted::ObjectionFiled,
-        Act::ObjectionUphold => Counted::ObjectionUpheld,
-        Act::ObjectionDismiss => Counted::ObjectionDismissed,
-        _ => return count_change(connection, entry, tally),
-    };
-    if let Some(Resource::Objection(objection)) = entry.resource {
-        let flag = store::tally::flag_of_objection(connection, objection, entry.list_version)?;
-        let verdict = flag.as_ref().map(|flag| flag.verdict);
-        let of = flag.as_ref().map(of);
-        tally.add(key(entry.at, decided, entry.party.clone(), of, verdict), &Amount::of(1));
+    match says(entry.act) {
+        Says::Nothing => Ok(()),
+        Says::Check => count_check(connection, entry, known, tally),
+        Says::Change => count_change(connection, entry, tally),
+        Says::Objection(counted) => {
+            if let Some(Resource::Objection(objection)) = entry.resource {
+                let flag = store::tally::flag_of_objection(connection, objection, entry.list_version)?;
+                let verdict = flag.as_ref().map(|flag| flag.verdict);
+                let of = flag.as_ref().map(of);
+                tally.add(key(entry.at, counted, entry.party.clone(), of, verdict), &Amount::of(1));
+            }
+            // One that was upheld may have lifted its flag.
+            count_change(connection, entry, tally)
+        }
     }
-    // One that was upheld may have lifted its flag.
-    count_change(connection, entry, tally)
 }
 
 fn count_check(
@@ -195,7 +198,7 @@ fn count_change(connection: &mut dyn Connection, entry: &Entry, tally: &mut Tall
     })
 }
 
-fn key(at: crate::domain::Timestamp, counted: Counted, party: PartyId, of: Of, verdict: Option<Verdict>) -> Key {
+fn key(at: Timestamp, counted: Counted, party: PartyId, of: Of, verdict: Option<Verdict>) -> Key {
     let (unit, category) = of.unzip();
     Key { day: Day::of(at), counted, party, unit, category, verdict }
 }

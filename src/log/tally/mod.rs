@@ -10,7 +10,7 @@ mod count;
 mod reading;
 
 pub use builder::Tallies;
-pub use reading::{Counts, Read};
+pub use reading::Read;
 
 use crate::domain::{Day, Tally};
 use crate::store::log::LogNumber;

@@ -210,7 +210,7 @@ impl Summing {
 
     pub(super) fn add(&mut self, key: &Key, amount: &Amount) {
         let is_seen = self.sight.sees_unit(key.unit.as_ref());
-        if !is_seen && !(key.counted == Counted::Check && self.sight.sees_all_checks()) {
+        if !(is_seen || key.counted == Counted::Check && self.sight.sees_all_checks()) {
             return;
         }
         let put = |figures: &mut Figures| {

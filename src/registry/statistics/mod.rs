@@ -79,7 +79,7 @@ impl Registry {
             let mut found = None;
             store.read(&mut |connection| {
                 let mut summing = Summing::new(sight.clone(), &by);
-                let read = reader(connection, days, &mut |key, amount| summing.add(key, amount))?;
+                let read = reader.read(connection, days, &mut |key, amount| summing.add(key, amount))?;
                 found = Some((summing, read));
                 Ok(())
             })?;
