@@ -164,6 +164,15 @@ CREATE TABLE kept_answer (
     PRIMARY KEY (client, key)
 ) STRICT, WITHOUT ROWID;
 
+-- What became of the transactions of checks, as the banks that asked told it: once for each check.
+CREATE TABLE check_outcome (
+    check_id    BLOB    NOT NULL PRIMARY KEY, -- UUIDv7
+    at          INTEGER NOT NULL, -- when it was told
+    node        TEXT    NOT NULL, -- the entry of the act: log ...
+    log_index   INTEGER NOT NULL, -- ... and index
+    told        TEXT    NOT NULL  -- decision, warned or not_warned, and the amount if there is one: held warned 5000000 VND
+) STRICT, WITHOUT ROWID;
+
 -- The logs in this database, one a node.
 CREATE TABLE log (
     node        TEXT    NOT NULL PRIMARY KEY, -- name of the node

@@ -50,6 +50,10 @@ need!(
     /// Those who answer objections and those who file them.
     ObjectionRead, &[Scope::FlagRead, Scope::ReportWrite], Policy::Lists
 );
+need!(
+    /// Officers and auditors: a bank's figures are not another's to see.
+    StatisticsRead, &[Scope::FlagRead, Scope::LogRead], Policy::Lists
+);
 need!(LogRead, &[Scope::LogRead], Policy::Lists);
 need!(AdminRead, &[Scope::Admin], Policy::Lists);
 need!(AdminWrite, &[Scope::Admin], Policy::Writes);

@@ -79,7 +79,7 @@ pub async fn entries(
     request: HttpRequest,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let offer = accepted(&request, &Offer::ALL)?;
+    let offer = accepted(&request, &Offer::LOG)?;
     let asked = Asked::of_query(&caller.query)?;
     answer(&caller, registry, offer, asked).await
 }
@@ -90,7 +90,7 @@ pub async fn search(
     body: Unread,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let offer = accepted(&request, &Offer::ALL)?;
+    let offer = accepted(&request, &Offer::LOG)?;
     let body = body.json(WORK_BYTES_MAX).await?;
     let asked = body.parse::<SearchBody<'_>>()?.read(registry)?;
     answer(&caller, registry, offer, asked).await
@@ -108,7 +108,7 @@ async fn answer(
             return Ok(rendered(HttpResponse::Ok(), answered));
         }
         Offer::NdJson => (LogForm::NdJson, "application/x-ndjson"),
-        Offer::Csv => (LogForm::Csv, "text/csv; charset=utf-8; header=present"),
+        Offer::Csv | Offer::Xlsx => (LogForm::Csv, "text/csv; charset=utf-8; header=present"),
     };
     if asked.limit.is_some() {
         return Err(Problem::violation("/limit", "a stream has no limit; it goes on to the end"));

@@ -15,9 +15,11 @@ mod flags;
 mod log;
 mod merging;
 mod objections;
+mod outcomes;
 mod parties;
 mod problem;
 mod search_body;
+mod statistics;
 mod stream;
 mod tiles;
 mod tokens;
@@ -38,6 +40,7 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/checks/batch").post(checks::create_batch).done())
         .service(at("/v1/checks/{id}").get(checks::read).done())
         .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
+        .service(at("/v1/checks/{id}/outcome").post(outcomes::tell).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
         .service(at("/v1/flags/merge").post(merging::merge).done())
         .service(at("/v1/flags/duplicates").get(cleaning::duplicates).done())
@@ -66,6 +69,8 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/log/{node}/consistency").get(tiles::consistency).done())
         .service(at("/log/{node}/checkpoint").get(tiles::checkpoint).done())
         .service(at("/log/{node}/tile/{place:.*}").get(tiles::tile).done())
+        .service(at("/v1/statistics").get(statistics::read).done())
+        .service(at("/v1/statistics/report").get(statistics::report).done())
         .service(at("/v1/institutions").get(ops::institutions).done())
         .service(at("/v1/parties").post(parties::create).get(parties::list).done())
         .service(at("/v1/parties/{id}").get(parties::read).done())
@@ -99,6 +104,8 @@ fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
         Some("/v1/flags/{id}/history") => &["limit", "cursor"],
         Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],
         Some("/v1/log/{node}/consistency") => &["from", "to"],
+        Some("/v1/statistics") => &["from", "to", "by"],
+        Some("/v1/statistics/report") => &["period"],
         Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
         _ => &[],
     }

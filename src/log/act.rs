@@ -36,11 +36,14 @@ pub enum Act {
     ObjectionDismiss,
     ObjectionList,
     FlagMerge,
+    CheckOutcome,
+    StatisticsRead,
+    StatisticsReport,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -75,6 +78,9 @@ impl Act {
         Self::ObjectionDismiss,
         Self::ObjectionList,
         Self::FlagMerge,
+        Self::CheckOutcome,
+        Self::StatisticsRead,
+        Self::StatisticsReport,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -113,6 +119,9 @@ impl Act {
             Self::ObjectionDismiss => "objection.dismiss",
             Self::ObjectionList => "objection.list",
             Self::FlagMerge => "flag.merge",
+            Self::CheckOutcome => "check.outcome",
+            Self::StatisticsRead => "statistics.read",
+            Self::StatisticsReport => "statistics.report",
         }
     }
 

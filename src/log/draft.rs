@@ -105,6 +105,18 @@ impl Draft {
                 }
                 Ok(written)
             }
+            Kind::Telling(telling) => {
+                let before = self.batch.entries.len();
+                let Ok(leaf) = telling.entry.encode(&mut self.batch.entries) else {
+                    return Ok(Err(AppendError::TooLarge));
+                };
+                let (at, outcome) = (telling.entry.at, &telling.outcome);
+                if store::outcomes::insert(connection, telling.check, outcome, at, position)? {
+                    return Ok(Ok(leaf));
+                }
+                self.batch.entries.truncate(before);
+                Ok(Err(AppendError::Refused(Refusal::Precondition)))
+            }
             Kind::Sealing(sealing) => {
                 let Ok(leaf) = sealing.entry.encode(&mut self.batch.entries) else {
                     return Ok(Err(AppendError::TooLarge));

@@ -18,6 +18,7 @@ pub mod receipt;
 mod record;
 mod search;
 mod stored;
+mod tally;
 mod tree;
 mod uncovered;
 pub mod verify;
@@ -34,6 +35,7 @@ pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
 pub use search::{Covered, Found, FoundIn, LogFilter, Merged, Piece, Reading, SEGMENT_ENTRIES, SearchIndex};
 pub use stored::{each_entry, stored_head};
+pub use tally::{Read, Tallies};
 pub use tree::{Head, Signers, StoredTiles};
 pub use view::{EntryView, SubjectView};
 

@@ -3,7 +3,7 @@
 
 use super::merkle::Hash;
 use super::{Entry, EntryTooLarge};
-use crate::domain::{Change, KeptAnswer, Timestamp};
+use crate::domain::{Change, CheckId, KeptAnswer, Outcome, Timestamp};
 use crate::store::archive::Archive;
 
 /// One audited act, on its way into the log.
@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Reading { bundle: Vec<u8>, leaf: Hash, at: Timestamp },
     /// The writer numbers the change and completes the entry.
     Changing(Box<Changing>),
+    /// A row is kept with the entry, and nothing of the registry changes: it takes no number.
+    Telling(Box<Telling>),
     /// A part of the log has been sealed into a file, and goes.
     Sealing(Box<Sealing>),
 }
@@ -21,6 +23,12 @@ pub(super) enum Kind {
 pub(super) struct Sealing {
     pub(super) entry: Entry,
     pub(super) archive: Archive,
+}
+
+pub(super) struct Telling {
+    pub(super) entry: Entry,
+    pub(super) check: CheckId,
+    pub(super) outcome: Outcome,
 }
 
 pub(super) struct Changing {
@@ -38,6 +46,11 @@ impl Record {
 
     pub fn changing(entry: Entry, change: Change, keep: Option<KeptAnswer>) -> Self {
         Self(Kind::Changing(Box::new(Changing { entry, change, keep })))
+    }
+
+    /// What became of a check. It is refused if that was told before.
+    pub fn telling(entry: Entry, check: CheckId, outcome: Outcome) -> Self {
+        Self(Kind::Telling(Box::new(Telling { entry, check, outcome })))
     }
 
     /// The entry must be `archive`'s, and the file finished.
@@ -59,6 +72,7 @@ impl Record {
         match &self.0 {
             Kind::Reading { at, .. } => *at,
             Kind::Changing(changing) => changing.entry.at,
+            Kind::Telling(telling) => telling.entry.at,
             Kind::Sealing(sealing) => sealing.entry.at,
         }
     }

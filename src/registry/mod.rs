@@ -18,6 +18,7 @@ mod log_stream;
 mod merging;
 mod nodes;
 mod objections;
+mod outcomes;
 mod parties;
 mod proofs;
 mod publisher;
@@ -25,6 +26,7 @@ mod quality;
 mod refusals;
 mod reports;
 mod seeds;
+mod statistics;
 mod streams;
 mod tokens;
 
@@ -44,6 +46,7 @@ pub use parties::NewParty;
 pub use proofs::TilePlace;
 pub use quality::{QualityPage, QualityTerms};
 pub use seeds::Seed;
+pub use statistics::{By, ReportForm};
 pub use tokens::{Granted, Proof, TokenError};
 
 use crate::auth::{Access, Authority, ClientState, DefaultQuotas};
@@ -52,7 +55,7 @@ use crate::domain::party::ClientId;
 use crate::domain::{Actor, Change, Directory, LogPosition, RequestId, SubjectHasher, Timestamp};
 use crate::entropy;
 use crate::index::Index;
-use crate::log::{Act, End, Entry, Limits, Log, Opening, Record, SearchIndex, Signers};
+use crate::log::{Act, End, Entry, Limits, Log, Opening, Record, SearchIndex, Signers, Tallies};
 use crate::register::Register;
 use crate::store::archive::Archive;
 use crate::store::{self, Connection, Store, StoreError};
@@ -98,6 +101,7 @@ pub struct Registry {
     log: Log,
     search: SearchIndex,
     register: Arc<Register>,
+    tallies: Tallies,
     streams: streams::Streams,
     others: nodes::OtherLogs,
     index: Arc<Index>,
@@ -139,11 +143,13 @@ impl Registry {
         let number = log.number();
         let archived = store.find(|connection| store::archive::all(connection, number))?.pop();
         let search = SearchIndex::start(Arc::clone(&store), node)?;
+        let tallies = Tallies::start(Arc::clone(&store), node)?;
         Ok(Self {
             store,
             log,
             search,
             register,
+            tallies,
             streams: streams::Streams::default(),
             others: nodes::OtherLogs::default(),
             index,
@@ -175,6 +181,7 @@ impl Registry {
     pub async fn close(&self) -> End {
         self.search.close();
         self.register.close();
+        self.tallies.close();
         if let Some(follower) = &self.follower {
             follower.stop();
         }

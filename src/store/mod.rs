@@ -12,10 +12,12 @@ pub mod lease;
 pub mod log;
 pub mod moving;
 pub mod objections;
+pub mod outcomes;
 pub mod postgres;
 pub mod registry;
 pub mod search;
 pub mod sqlite;
+pub mod tally;
 pub mod tree;
 
 use crate::domain::Timestamp;

@@ -37,7 +37,7 @@ pub struct Table {
 
 /// In the order in which they are filled: what others rest on comes before them, and what says that a registry is there
 /// comes last.
-pub const TABLES: [Table; 17] = [
+pub const TABLES: [Table; 18] = [
     Table {
         name: "party",
         select: "SELECT id, name, role, state, version, created_at, change, parent FROM party ORDER BY id",
@@ -131,6 +131,13 @@ pub const TABLES: [Table; 17] = [
         count: "SELECT COUNT(*) FROM kept_answer",
         columns: &[Text, Text, Blob, Int, Text, Int, Int, Text, Text, Blob],
         way: Copied(BulkTable::KeptAnswer),
+    },
+    Table {
+        name: "check_outcome",
+        select: "SELECT check_id, at, node, log_index, told FROM check_outcome ORDER BY check_id",
+        count: "SELECT COUNT(*) FROM check_outcome",
+        columns: &[Blob, Int, Text, Int, Text],
+        way: Inserted("INSERT INTO check_outcome (check_id, at, node, log_index, told) VALUES ($1, $2, $3, $4, $5)"),
     },
     Table {
         name: "log",

@@ -14,3 +14,12 @@ CREATE TABLE search_posting (
     place       INTEGER NOT NULL PRIMARY KEY, -- place of the segment + first byte of the terms
     postings    BLOB    NOT NULL  -- in order, each the term's 8 bytes and the entry's offset in the segment in 2, big-endian
 ) STRICT;
+
+-- What statistics count: one row for each segment that is counted. Of what is archived it cannot be made again.
+CREATE TABLE tally (
+    place       INTEGER NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the segment's first entry
+    seal        BLOB    NOT NULL, -- hash over the root of the tree over the segment and the body; if it does not fit, the log is read
+    first_day   INTEGER NOT NULL, -- days since 1970-01-01 in UTC+7: the first on which something was counted ...
+    last_day    INTEGER NOT NULL, -- ... and the last
+    body        BLOB    NOT NULL  -- JSON: the figures, by day, party, unit, category and verdict
+) STRICT;

@@ -17,10 +17,12 @@ mod log;
 mod log_stream;
 mod merging;
 mod objections;
+mod outcomes;
 mod proofs;
 mod proofs_kept;
 mod search;
 mod several;
+mod statistics;
 mod tokens;
 mod units;
 

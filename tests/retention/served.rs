@@ -2,9 +2,10 @@
 
 use crate::registry::{grow, run};
 use crate::support::process::BINARY;
-use crate::support::{Server, client};
+use crate::support::{Server, client, eventually};
 use serde_json::json;
 use std::process::Command;
+use std::time::Duration;
 
 #[tokio::test]
 async fn archived_entries_are_not_found_with_words_and_everything_after_them_is() {
@@ -60,7 +61,7 @@ async fn archived_entries_are_not_found_with_words_and_everything_after_them_is(
     let (status, text) = proof(&format!("/v1/checks/{id}/receipt"), "bank").await;
     assert!(status == 404 && text.contains(&words), "{status} {text}");
     let new = server.post("/v1/checks").by("bank").json(&check).send().await.is(200).json();
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let receipt = format!("/v1/checks/{}/receipt", new["id"].as_str().unwrap());
     let (status, text) = proof(&receipt, "bank").await;
     assert!(status == 200 && text.starts_with("c2sp.org/tlog-proof@v1\n"), "{status} {text}");
@@ -68,5 +69,55 @@ async fn archived_entries_are_not_found_with_words_and_everything_after_them_is(
     let mut command = Command::new(BINARY);
     let receipt = run(command.args(["receipt", "make", "--check", id, "--archive"]).arg(&file)).done();
     assert!(receipt.starts_with("c2sp.org/tlog-proof@v1\nextra "), "{receipt}");
+    server.leave().await;
+}
+
+/// Checks, and where counting begins.
+async fn counted(server: &Server) -> (u64, String) {
+    let path = "/v1/statistics?from=2020-01-01&to=2029-12-31";
+    let told = server.get(path).by("auditor").send().await.is(200).json();
+    (told["total"]["checks"].as_u64().unwrap(), told["counted_from"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn what_was_counted_before_it_was_archived_stays_and_what_is_lost_is_told() {
+    let mut server = Server::start_embedded(10).await;
+    server.stop().await;
+    let before = grow(&server.data(), 66_000).await;
+    grow(&server.data(), 66_000).await;
+    server.start_again().await;
+    let search = server.data().join("search.sqlite3");
+    let stored = || {
+        let database = rusqlite::Connection::open(&search).unwrap();
+        database.query_row("SELECT COUNT(*) FROM tally", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    eventually(Duration::from_secs(60), "tallies", async || stored() == 2).await;
+    assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
+    server.stop().await;
+    let mut command = Command::new(BINARY);
+    command.args(["log", "archive", "--before", &before, "--data"]).arg(server.data());
+    let said = run(command.arg("--to").arg(server.data().with_file_name("archive"))).done();
+    let first: u64 =
+        said.lines().find_map(|line| line.strip_prefix("archived: entries 0 to before ")).unwrap().parse().unwrap();
+    // The archive ends within the second segment.
+    assert!((65_537..131_072).contains(&first), "{first}");
+    server.start_again().await;
+    assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
+    let lose = |place: i64| {
+        let database = rusqlite::Connection::open(&search).unwrap();
+        assert_eq!(database.execute("DELETE FROM tally WHERE place = ?1", [place]).unwrap(), 1);
+    };
+    // Checks alone came since; the first segment also has the few entries of the set-up.
+    lose(0);
+    let (checks, from) = counted(&server).await;
+    assert_eq!(from, "main/65536");
+    assert!((66_000..132_000 - 65_536 + 100).contains(&checks), "{checks}");
+    lose(65_536);
+    let (checks, from) = counted(&server).await;
+    assert_eq!(from, format!("main/{first}"));
+    assert!((65_900..66_001).contains(&checks), "{checks}");
+    server.stop().await;
+    server.start_again().await;
+    assert_eq!(counted(&server).await, (checks, from));
     server.leave().await;
 }

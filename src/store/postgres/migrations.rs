@@ -9,7 +9,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// What the first schema for this engine has from the start.
 const FIRST: i64 = 4;
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration `FIRST` + 1 + k.
-const MIGRATIONS: &[&str] = &[LIFE, VIEW];
+const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES];
 const LIFE: &str = r#"
 ALTER TABLE party ADD COLUMN parent TEXT COLLATE "C";
 ALTER TABLE flag ADD COLUMN unit TEXT COLLATE "C" NOT NULL DEFAULT '';
@@ -73,6 +73,22 @@ DROP INDEX flag_by_subject;
 DROP TABLE flag_link;
 DROP TABLE flag_coordinating;
 ";
+const OUTCOMES: &str = r#"
+CREATE TABLE check_outcome (
+    check_id BYTEA NOT NULL PRIMARY KEY,
+    at BIGINT NOT NULL,
+    node TEXT COLLATE "C" NOT NULL,
+    log_index BIGINT NOT NULL,
+    told TEXT COLLATE "C" NOT NULL
+);
+CREATE TABLE tally (
+    place BIGINT NOT NULL PRIMARY KEY,
+    seal BYTEA NOT NULL,
+    first_day BIGINT NOT NULL,
+    last_day BIGINT NOT NULL,
+    body BYTEA NOT NULL
+);
+"#;
 /// Held by whoever changes the schema: `canhbao` in bytes.
 const SCHEMA_LOCK: i64 = 0x63_61_6e_68_62_61_6f;
 

@@ -164,6 +164,15 @@ CREATE TABLE kept_answer (
     PRIMARY KEY (client, key)
 );
 
+-- What became of the transactions of checks, as the banks that asked told it: once for each check.
+CREATE TABLE check_outcome (
+    check_id  BYTEA            NOT NULL PRIMARY KEY, -- UUIDv7
+    at        BIGINT           NOT NULL, -- when it was told
+    node      TEXT COLLATE "C" NOT NULL, -- the entry of the act: log ...
+    log_index BIGINT           NOT NULL, -- ... and index
+    told      TEXT COLLATE "C" NOT NULL  -- decision, warned or not_warned, and the amount if there is one: held warned 5000000 VND
+);
+
 -- The logs in this database, one a node.
 CREATE TABLE log (
     node     TEXT COLLATE "C" NOT NULL PRIMARY KEY, -- name of the node
@@ -307,4 +316,15 @@ CREATE TABLE search_segment (
 CREATE TABLE search_posting (
     place    BIGINT NOT NULL PRIMARY KEY, -- place of the segment + first byte of the terms
     postings BYTEA  NOT NULL              -- in order, each the term's 8 bytes and the entry's offset in the segment in 2, big-endian
+);
+
+-- What statistics count in the access logs: derived data too, but of what is archived it cannot be made again.
+
+-- One row for each segment (65,536 entries of a log, the first at a multiple of that) that is counted.
+CREATE TABLE tally (
+    place     BIGINT NOT NULL PRIMARY KEY, -- log.number * 2^40 + index of the segment's first entry
+    seal      BYTEA  NOT NULL,             -- hash over the root of the tree over the segment and the body; if it does not fit, the log is read
+    first_day BIGINT NOT NULL,             -- days since 1970-01-01 in UTC+7: the first on which something was counted ...
+    last_day  BIGINT NOT NULL,             -- ... and the last
+    body      BYTEA  NOT NULL              -- JSON: the figures, by day, party, unit, category and verdict
 );

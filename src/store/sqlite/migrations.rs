@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -83,6 +83,10 @@ DROP INDEX flag_by_unit;
 DROP INDEX flag_by_subject;
 DROP TABLE flag_link;
 DROP TABLE flag_coordinating;
+";
+const OUTCOMES: &str = "
+CREATE TABLE check_outcome (check_id BLOB NOT NULL PRIMARY KEY, at INTEGER NOT NULL, node TEXT NOT NULL,
+    log_index INTEGER NOT NULL, told TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// Runs what is missing, each migration in a transaction of its own.

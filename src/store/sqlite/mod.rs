@@ -16,7 +16,7 @@ use std::sync::Mutex;
 const VERSION_MIN: i32 = 3_051_003;
 const SEARCH_SCHEMA: &str = include_str!("../search.sql");
 /// Of `SEARCH_SCHEMA`: a file of another version is made anew.
-const SEARCH_VERSION: i64 = 2;
+const SEARCH_VERSION: i64 = 3;
 const SEARCH_FILE: &str = "search.sqlite3";
 /// Says that a file is an archive, and of which form; a registry's database says 0.
 const ARCHIVE_VERSION: i64 = 1;

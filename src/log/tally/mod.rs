@@ -1,0 +1,58 @@
+//! What statistics count of the logs. A thread counts behind the writer, in segments of 65,536 entries; what it has not
+//! counted yet is counted when it is asked for. Figures are made of entries and of versions of flags alone, which never
+//! change, so that whoever counts finds the same.
+//!
+//! A segment's seal binds its figures to the root of the tree over its entries, which stays in the database for ever: that
+//! guards against damage and against a file of another log, also where the entries themselves are in an archive. It has no key.
+
+mod builder;
+mod count;
+mod reading;
+
+pub use builder::Tallies;
+pub use reading::Read;
+
+use crate::domain::{Day, Tally};
+use crate::store::log::LogNumber;
+use crate::store::tally::Head;
+use crate::store::{self, Connection, StoreError};
+use sha2::{Digest, Sha256};
+
+/// The tree's tiles of this level span a segment.
+const SEGMENT_LEVEL: u8 = 1;
+
+fn seal(root: &[u8; 32], first_index: u64, first_day: Day, last_day: Day, body: &[u8]) -> [u8; 32] {
+    let hash =
+        Sha256::new().chain_update(b"canhbao tally 1").chain_update(root).chain_update(first_index.to_be_bytes());
+    let hash = hash.chain_update(first_day.number().to_be_bytes()).chain_update(last_day.number().to_be_bytes());
+    hash.chain_update(body).finalize().into()
+}
+
+/// The root of the tree over a segment, which it has as soon as it is whole.
+fn root(connection: &mut dyn Connection, log: LogNumber, first_index: u64) -> Result<[u8; 32], StoreError> {
+    let root = store::tree::tile_root(connection, log, first_index, SEGMENT_LEVEL)?;
+    root.ok_or(StoreError::Corrupt("a segment without a tile"))
+}
+
+/// Stores a whole segment. `writer` may see nothing but what is derived.
+fn store(
+    writer: &mut dyn Connection,
+    log: LogNumber,
+    first_index: u64,
+    root: &[u8; 32],
+    tally: &Tally,
+) -> Result<(), StoreError> {
+    // Nothing counted is on no day.
+    let (first_day, last_day) = tally.days().unwrap_or((Day::from_number(u32::MAX), Day::from_number(0)));
+    let body = tally.to_bytes();
+    let seal = seal(root, first_index, first_day, last_day, &body).to_vec();
+    store::tally::replace(writer, log, &Head { first_index, seal, first_day, last_day }, &body)
+}
+
+/// The figures of a segment; `None` if what is stored does not belong to the log, or is damaged.
+fn stored(connection: &mut dyn Connection, log: LogNumber, head: &Head) -> Result<Option<Tally>, StoreError> {
+    let Some(root) = store::tree::tile_root(connection, log, head.first_index, SEGMENT_LEVEL)? else { return Ok(None) };
+    let Some(body) = store::tally::body(connection, log, head.first_index)? else { return Ok(None) };
+    let expected = seal(&root, head.first_index, head.first_day, head.last_day, &body);
+    Ok(if expected.as_slice() == head.seal { Tally::from_bytes(&body) } else { None })
+}

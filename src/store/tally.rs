@@ -1,0 +1,156 @@
+//! Statements over tallies, which are derived data, and over what they need to know of flags.
+
+use super::flags::read_flag;
+use super::log::LogNumber;
+use super::{Connection, Row, StoreError, Value};
+use crate::domain::{Category, Day, Flag, FlagId, ObjectionId};
+
+/// What is stored of a segment of 65,536 entries, without its figures.
+pub struct Head {
+    pub first_index: u64,
+    pub seal: Vec<u8>,
+    pub first_day: Day,
+    pub last_day: Day,
+}
+
+/// The segments of a log that are counted, in order.
+pub fn heads(connection: &mut dyn Connection, log: LogNumber) -> Result<Vec<Head>, StoreError> {
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT place, seal, first_day, last_day FROM tally WHERE place >= $1 AND place <= $2 ORDER BY place",
+        &[log.place(0)?, log.last_place()?],
+        &mut |row| {
+            let first_index = log.index(row.count(0)?)?;
+            let (first_day, last_day) = (day(row, 2)?, day(row, 3)?);
+            found.push(Head { first_index, seal: row.blob(1)?.to_vec(), first_day, last_day });
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+fn day(row: &dyn Row, column: usize) -> Result<Day, StoreError> {
+    u32::try_from(row.int(column)?).map(Day::from_number).map_err(|_| StoreError::Corrupt("a day that is none"))
+}
+
+/// The figures of a segment.
+pub fn body(connection: &mut dyn Connection, log: LogNumber, first_index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut found = None;
+    connection.query("SELECT body FROM tally WHERE place = $1", &[log.place(first_index)?], &mut |row| {
+        found = Some(row.blob(0)?.to_vec());
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Stores a segment in place of what was there.
+pub fn replace(connection: &mut dyn Connection, log: LogNumber, head: &Head, body: &[u8]) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT INTO tally (place, seal, first_day, last_day, body) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (place) DO UPDATE SET seal = excluded.seal, first_day = excluded.first_day, \
+         last_day = excluded.last_day, body = excluded.body",
+        &[
+            log.place(head.first_index)?,
+            Value::Blob(&head.seal),
+            Value::count(head.first_day.number().into())?,
+            Value::count(head.last_day.number().into())?,
+            Value::Blob(body),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Drops a segment.
+pub fn remove(connection: &mut dyn Connection, log: LogNumber, first_index: u64) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM tally WHERE place = $1", &[log.place(first_index)?]).map(drop)
+}
+
+/// One version of a flag.
+pub fn flag_version(connection: &mut dyn Connection, id: FlagId, version: u32) -> Result<Option<Flag>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT body FROM flag_version WHERE flag = $1 AND version = $2",
+        &[Value::Blob(id.as_bytes()), Value::Int(version.into())],
+        &mut |row| {
+            found = Some(read_flag(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// The versions of flags that a change wrote.
+pub fn flags_of_change(
+    connection: &mut dyn Connection,
+    change: u64,
+    each: &mut dyn FnMut(Flag) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    connection.query("SELECT body FROM flag_version WHERE change = $1", &[Value::count(change)?], &mut |row| {
+        each(read_flag(row, 0)?)
+    })
+}
+
+/// The flag that an objection is about, in the version that it had at a change.
+pub fn flag_of_objection(
+    connection: &mut dyn Connection,
+    objection: ObjectionId,
+    change: u64,
+) -> Result<Option<Flag>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT flag_version.body FROM objection JOIN flag_version ON flag_version.flag = objection.flag \
+         WHERE objection.id = $1 AND flag_version.change <= $2 ORDER BY flag_version.version DESC LIMIT 1",
+        &[Value::Blob(objection.as_bytes()), Value::count(change)?],
+        &mut |row| {
+            found = Some(read_flag(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// How the list stands: flags in one state (expiry is not told by it), by unit, category and whether they end by a moment.
+pub struct Standing {
+    pub unit: String,
+    pub category: Category,
+    pub state: String,
+    pub has_ended: bool,
+    pub flags: u64,
+}
+
+/// The flags by unit, category, state and whether their end lies before `now_ms`.
+pub fn standing(connection: &mut dyn Connection, now_ms: u64) -> Result<Vec<Standing>, StoreError> {
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT unit, category, state, CASE WHEN expires_at <= $1 THEN 1 ELSE 0 END AS has_ended, COUNT(*) FROM flag \
+         GROUP BY unit, category, state, has_ended ORDER BY unit, category, state, has_ended",
+        &[Value::count(now_ms)?],
+        &mut |row| {
+            let category = Category::parse(row.text(1)?).ok_or(StoreError::Corrupt("an unknown category"))?;
+            let (unit, state) = (row.text(0)?.to_owned(), row.text(2)?.to_owned());
+            found.push(Standing { unit, category, state, has_ended: row.int(3)? == 1, flags: row.count(4)? });
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// Objections that are open: by the flag's unit and category, how many and how many whose deadline lies before `now_ms`.
+pub fn open_objections(
+    connection: &mut dyn Connection,
+    now_ms: u64,
+) -> Result<Vec<(String, Category, u64, u64)>, StoreError> {
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT flag.unit, flag.category, COUNT(*), SUM(CASE WHEN objection.deadline < $1 THEN 1 ELSE 0 END) \
+         FROM objection JOIN flag ON flag.id = objection.flag WHERE objection.state = 'open' \
+         GROUP BY flag.unit, flag.category ORDER BY flag.unit, flag.category",
+        &[Value::count(now_ms)?],
+        &mut |row| {
+            let category = Category::parse(row.text(1)?).ok_or(StoreError::Corrupt("an unknown category"))?;
+            found.push((row.text(0)?.to_owned(), category, row.count(2)?, row.count(3)?));
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
