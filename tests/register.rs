@@ -192,7 +192,7 @@ fn propose(raised: &Raised, number: u64) -> Flag {
         coordinating: raised.coordinating.filter(|other| *other != raised.unit).map(unit).into_iter().collect(),
     };
     // Of a few flags raised at once the ids are in no order.
-    let id = FlagId::mint(at(number), [(number * 37 % 256) as u8; 16]);
+    let id = FlagId::mint(at(number), [u8::try_from(number * 37 % 256).unwrap(); 16]);
     Flag::propose(id, proposal, officer(raised.unit), at(500 + raised.at)).unwrap()
 }
 
