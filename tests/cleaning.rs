@@ -10,7 +10,7 @@ use canhbao::domain::{
     Source, SourceKind, Subject, Timestamp, Urgency, Verdict,
 };
 use canhbao::store::sqlite::register::{
-    Counting, Counts, Covered, KnownWords, Moments, Reader, RegisterFile, Seen, Version,
+    Counting, Counts, Covered, GoesOn, Moments, Reader, RegisterFile, Seen, Version, WrittenPage,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -212,7 +212,8 @@ fn view(all: &[Vec<Flag>]) -> (tempfile::TempDir, RegisterFile) {
         (1..).zip(versions).map(|(change, flag)| Version { change, at: flag.step().at, flag }).collect();
     let change = versions.len().try_into().unwrap();
     let covered = Covered { change, entry: LogPosition { node: "main".to_owned().into(), index: 0 }, ..nothing };
-    writer.write(&versions, &covered, &mut KnownWords::default()).unwrap();
+    let page = WrittenPage { versions: &versions, covered: &covered, goes_on: GoesOn::No };
+    assert!(writer.write(&page).unwrap());
     (directory, file)
 }
 

@@ -256,7 +256,7 @@ impl Care {
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let is_full = candidates.found.len() > limit;
         let shown = || candidates.found.iter().take(limit);
-        let next = if is_full { shown().last().map(|(place, _)| *place) } else { candidates.cut_at };
+        let next = if is_full { shown().next_back().map(|(place, _)| *place) } else { candidates.cut_at };
         let items = self.flags(shown().map(|(_, id)| *id))?.into_iter().map(|flag| self.not_led_to(flag));
         let items = items.filter(|found| !found.pointers.is_empty()).collect();
         Ok(Listed { items, next, covered })
