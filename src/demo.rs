@@ -2,7 +2,6 @@
 //! belong into a real registry.
 
 mod life;
-mod told;
 
 use crate::auth::{AuthorityError, ClientSecret};
 use crate::config::Config;
@@ -150,7 +149,6 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
         }
     }
     life::live(&mut sower).await?;
-    told::tell(&mut sower).await?;
     sower.settle(0).await?;
     Ok(clients)
 }
