@@ -3,7 +3,6 @@
 
 mod life;
 mod reasons;
-mod told;
 
 use crate::auth::{AuthorityError, ClientSecret};
 use crate::config::Config;
@@ -153,7 +152,6 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
         }
     }
     life::live(&mut sower).await?;
-    told::tell(&mut sower).await?;
     sower.settle(0).await?;
     Ok(clients)
 }
