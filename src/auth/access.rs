@@ -120,7 +120,7 @@ impl Access {
                 Change::Client { client, .. } => {
                     replaced.extend(state.put_client(Client::clone(client), &self.defaults));
                 }
-                Change::Flag { .. } | Change::Flags(_) => {}
+                Change::Flag { .. } | Change::Flags(_) | Change::Import(_) => {}
             }
         }
         self.put(state, &replaced);

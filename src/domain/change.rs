@@ -2,6 +2,7 @@
 //! replace. It says nothing of how it is stored or looked up.
 
 use super::Flag;
+use super::import::ImportStep;
 use super::party::{Client, Party};
 
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub enum Change {
     },
     /// Many new flags in one step, for a list that arrives as a whole.
     Flags(Vec<Flag>),
+    /// A step of an import, with the flags that it makes or decides on.
+    Import(Box<ImportStep>),
     Party {
         replaces: Replaces,
         party: Party,
@@ -35,6 +38,7 @@ impl Change {
         match self {
             Self::Flag { flag, .. } => std::slice::from_ref(flag),
             Self::Flags(flags) => flags,
+            Self::Import(step) => &step.flags,
             Self::Party { .. } | Self::Client { .. } => &[],
         }
     }
@@ -43,6 +47,7 @@ impl Change {
         match self {
             Self::Flag { .. } => "flag",
             Self::Flags(_) => "flags",
+            Self::Import(_) => "import",
             Self::Party { .. } => "party",
             Self::Client { .. } => "client",
         }

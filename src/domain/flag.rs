@@ -61,6 +61,23 @@ pub enum SourceKind {
     Citizen,
 }
 
+impl SourceKind {
+    pub const ALL: [Self; 4] = [Self::Police, Self::BankReport, Self::Ministry, Self::Citizen];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Police => "police",
+            Self::BankReport => "bank_report",
+            Self::Ministry => "ministry",
+            Self::Citizen => "citizen",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub kind: SourceKind,

@@ -96,6 +96,10 @@ type_id!(
     FlagId, "flag"
 );
 type_id!(
+    /// One file of flags that was handed in.
+    ImportId, "import"
+);
+type_id!(
     /// One HTTP request, as in `X-Request-Id` and in the entry it left.
     RequestId, "req"
 );

@@ -150,7 +150,7 @@ impl CheckBody<'_> {
 }
 
 /// All faults of all subjects at once; a fault of shape outweighs one of value.
-pub(super) fn read_subjects(
+fn read_subjects(
     inputs: &[Object<SubjectInput<'_>>],
     pointer: &str,
     registry: &Registry,

@@ -20,7 +20,7 @@ mod tokens;
 pub use caller::VerifiedTokens;
 pub use problem::{Problem, Slug};
 
-use crate::domain::{Subject, SubjectInput};
+use crate::domain::{Fault, InputError, Subject, SubjectInput, flag_input};
 use crate::registry::{Answered, Registry};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -162,21 +162,19 @@ fn if_match(request: &HttpRequest) -> Result<u32, Problem> {
 
 /// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.
 fn text(given: String, pointer: &'static str, chars_max: usize) -> Result<String, Problem> {
-    let fits = (1..=chars_max).contains(&given.chars().count()) && !given.chars().any(char::is_control);
-    if fits {
-        Ok(given)
-    } else {
-        Err(Problem::violation(pointer, format!("expected 1 to {chars_max} characters and no control characters")))
-    }
+    Ok(flag_input::text(given, pointer, chars_max)?)
 }
 
 fn read_subject(input: &SubjectInput<'_>, pointer: &str, registry: &Registry) -> Result<Subject, Problem> {
-    use crate::domain::Fault;
-    Subject::parse(input, &registry.directory()).map_err(|error| {
+    Ok(Subject::parse(input, &registry.directory()).map_err(|error| InputError::of_subject(error, pointer))?)
+}
+
+impl From<InputError> for Problem {
+    fn from(error: InputError) -> Self {
         let slug = match error.fault {
             Fault::Shape => Slug::InvalidRequest,
             Fault::Value => Slug::InvalidSubject,
         };
-        Problem::violations(slug, vec![error.violation.under(pointer)])
-    })
+        Self::violations(slug, vec![error.violation])
+    }
 }

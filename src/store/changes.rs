@@ -1,7 +1,7 @@
 //! Numbering changes and storing what they carry. The numbering row is the only thing that writers of different nodes
 //! ever wait for.
 
-use super::{Connection, StoreError, Value, access, flags};
+use super::{Connection, StoreError, Value, access, flags, imports};
 use crate::domain::{Change, LogPosition, Replaces, Timestamp};
 
 /// The number of the last change.
@@ -75,14 +75,8 @@ pub fn apply(
         Change::Flag { replaces: Replaces::Version(version), flag } => {
             flags::update(connection, flag, *version, number)
         }
-        Change::Flags(new) => {
-            for flag in new {
-                if !flags::insert(connection, flag, number)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
+        Change::Flags(new) => flags::insert_all(connection, &new.iter().collect::<Vec<_>>(), number),
+        Change::Import(step) => imports::apply(connection, step, number),
         Change::Party { replaces: Replaces::Nothing, party } => access::insert_party(connection, party, number),
         Change::Party { replaces: Replaces::Version(version), party } => {
             access::update_party(connection, party, *version, number)

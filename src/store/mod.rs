@@ -6,6 +6,7 @@ pub mod answers;
 pub mod archive;
 pub mod changes;
 pub mod flags;
+pub mod imports;
 pub mod lease;
 pub mod log;
 pub mod search;
