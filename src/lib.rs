@@ -14,4 +14,5 @@ pub mod index;
 pub mod log;
 pub mod registry;
 pub mod server;
+pub mod sheet;
 pub mod store;

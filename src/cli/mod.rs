@@ -5,6 +5,7 @@ mod admin;
 mod archive;
 mod audit;
 mod backup;
+mod import;
 mod run;
 
 use crate::domain::party::Role;
@@ -40,6 +41,8 @@ enum Command {
     /// Create, list, rotate, disable and enable clients.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Hand in a file of flags, and wait until its rows are taken.
+    Import(import::ImportArgs),
     /// Verify a log, archive its old entries, change its key.
     #[command(subcommand)]
     Log(audit::LogCommand),
@@ -251,6 +254,7 @@ pub fn run() -> ExitCode {
             Command::Demo(args) => run::demo(&args).await,
             Command::Party(command) => admin::party(command).await,
             Command::Client(command) => admin::client(command).await,
+            Command::Import(args) => import::import(&args).await,
             Command::Log(command) => audit::log(&command).await,
             Command::Receipt(command) => audit::receipt(&command),
             Command::Backup(args) => backup::backup(&args),

@@ -10,16 +10,21 @@ pub enum Offer {
     Json,
     NdJson,
     Csv,
+    Xlsx,
 }
 
 impl Offer {
-    pub const ALL: [Self; 3] = [Self::Json, Self::NdJson, Self::Csv];
+    /// What the log is given as.
+    pub const LOG: [Self; 3] = [Self::Json, Self::NdJson, Self::Csv];
+    /// What an export is given as.
+    pub const EXPORT: [Self; 3] = [Self::Csv, Self::NdJson, Self::Xlsx];
 
     fn media_type(self) -> (&'static str, &'static str) {
         match self {
             Self::Json => ("application", "json"),
             Self::NdJson => ("application", "x-ndjson"),
             Self::Csv => ("text", "csv"),
+            Self::Xlsx => ("application", "vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
         }
     }
 }
@@ -86,7 +91,7 @@ mod tests {
         for header in headers {
             request = request.append_header((ACCEPT, *header));
         }
-        accepted(&request.to_http_request(), &Offer::ALL).ok()
+        accepted(&request.to_http_request(), &Offer::LOG).ok()
     }
 
     #[test]

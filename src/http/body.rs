@@ -26,6 +26,8 @@ pub struct Unread {
     /// From the head; a body longer than its limit is refused unread.
     length: Option<u64>,
     media_type: String,
+    /// With its parameters.
+    content_type: String,
     is_encoded: bool,
 }
 
@@ -40,9 +42,14 @@ impl FromRequest for Unread {
             payload: payload.take(),
             length: length.and_then(|length| length.parse().ok()),
             media_type: request.content_type().to_owned(),
+            content_type: text_of(headers.get(header::CONTENT_TYPE)),
             is_encoded: headers.contains_key(header::CONTENT_ENCODING),
         }))
     }
+}
+
+fn text_of(value: Option<&header::HeaderValue>) -> String {
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 impl Unread {
@@ -54,6 +61,14 @@ impl Unread {
     /// The bytes of an RFC 6749 form.
     pub async fn form(self) -> Result<Bytes, Problem> {
         self.read(CHECK_BYTES_MAX, "application/x-www-form-urlencoded").await
+    }
+
+    /// A body that is too large to be held: its media type, its length if the head tells it, and its pieces.
+    pub fn pieces(self) -> Result<(String, Option<u64>, Payload), Problem> {
+        if self.is_encoded {
+            return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
+        }
+        Ok((self.content_type, self.length, self.payload))
     }
 
     async fn read(self, bytes_max: usize, media_type: &'static str) -> Result<Bytes, Problem> {

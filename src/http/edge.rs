@@ -10,8 +10,8 @@ use crate::entropy;
 use crate::registry::Registry;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{HttpMessage, HttpRequest};
@@ -24,6 +24,13 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 /// A request is answered after this long, whatever it waits for.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A file that is handed in may be large, and its line slow; that it comes on is looked at where it is read.
+pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(600);
+
+fn is_upload(request: &ServiceRequest) -> bool {
+    request.method() == Method::POST && request.path() == "/v1/imports"
+}
 
 /// How many requests are being worked on, and how many may be.
 pub struct InFlight {
@@ -107,7 +114,8 @@ pub async fn surround(
         }
     };
     request.extensions_mut().insert(Arrival { request_id, at });
-    let response = match tokio::time::timeout(REQUEST_TIME_MAX, next.call(request)).await {
+    let time_max = if is_upload(&request) { UPLOAD_TIME_MAX } else { REQUEST_TIME_MAX };
+    let response = match tokio::time::timeout(time_max, next.call(request)).await {
         Ok(answered) => answered?.map_into_boxed_body(),
         Err(_) => {
             measures::problem(Slug::Unavailable.as_str());

@@ -1,11 +1,14 @@
 //! `/v1/flags`: raise, approve, reject, lift, read, list.
 
+use super::accept::{Offer, accepted};
 use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
 use super::problem::{Problem, Slug};
-use super::{if_match, rendered, text};
+use super::stream::LogBody;
+use super::{LOG_ENTRY, XLSX, if_match, rendered, text};
 use crate::domain::{FlagId, FlagInput, FlagState};
-use crate::registry::{Error, FlagFilter, IdempotencyKey, Registry};
+use crate::registry::{Error, ExportForm, FlagFilter, IdempotencyKey, Registry};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
@@ -83,6 +86,25 @@ pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Resu
         limit: caller.query.limit()?,
     };
     Ok(rendered(HttpResponse::Ok(), registry.list_flags(&caller.call, filter).await?))
+}
+
+/// Everything that is proposed or in force, as a stream.
+pub async fn export(
+    caller: Caller<FlagRead>,
+    request: HttpRequest,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (form, media_type) = match accepted(&request, &Offer::EXPORT)? {
+        Offer::NdJson => (ExportForm::NdJson, "application/x-ndjson"),
+        Offer::Xlsx => (ExportForm::Xlsx, XLSX),
+        Offer::Csv | Offer::Json => (ExportForm::Csv, "text/csv; charset=utf-8; header=present"),
+    };
+    let (position, pieces) = registry.export_flags(&caller.call, form).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, media_type))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((LOG_ENTRY, position))
+        .body(LogBody::start(pieces)))
 }
 
 /// What is no flag's id names nothing.

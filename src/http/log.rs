@@ -76,7 +76,7 @@ pub async fn entries(
     request: HttpRequest,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let offer = accepted(&request, &Offer::ALL)?;
+    let offer = accepted(&request, &Offer::LOG)?;
     let asked = Asked::of_query(&caller.query)?;
     answer(&caller, registry, offer, asked).await
 }
@@ -87,7 +87,7 @@ pub async fn search(
     body: Unread,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let offer = accepted(&request, &Offer::ALL)?;
+    let offer = accepted(&request, &Offer::LOG)?;
     let body = body.json(WORK_BYTES_MAX).await?;
     let asked = body.parse::<SearchBody<'_>>()?.read(registry)?;
     answer(&caller, registry, offer, asked).await
@@ -105,7 +105,7 @@ async fn answer(
             return Ok(rendered(HttpResponse::Ok(), answered));
         }
         Offer::NdJson => (LogForm::NdJson, "application/x-ndjson"),
-        Offer::Csv => (LogForm::Csv, "text/csv; charset=utf-8; header=present"),
+        Offer::Csv | Offer::Xlsx => (LogForm::Csv, "text/csv; charset=utf-8; header=present"),
     };
     if asked.limit.is_some() {
         return Err(Problem::violation("/limit", "a stream has no limit; it goes on to the end"));
@@ -115,7 +115,7 @@ async fn answer(
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((LOG_ENTRY, stream.position.to_string()))
-        .body(LogBody::start(stream)))
+        .body(LogBody::start(Box::new(stream))))
 }
 
 pub async fn entry(

@@ -10,6 +10,7 @@ mod caller;
 mod checks;
 mod clients;
 mod flags;
+mod imports;
 mod log;
 mod parties;
 mod problem;
@@ -33,10 +34,16 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/checks/{id}").get(checks::read).done())
         .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
+        .service(at("/v1/flags/export").get(flags::export).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
         .service(at("/v1/flags/{id}/approve").post(flags::approve).done())
         .service(at("/v1/flags/{id}/reject").post(flags::reject).done())
         .service(at("/v1/flags/{id}/lift").post(flags::lift).done())
+        .service(at("/v1/imports").post(imports::create).done())
+        .service(at("/v1/imports/{id}").get(imports::read).done())
+        .service(at("/v1/imports/{id}/report").get(imports::report).done())
+        .service(at("/v1/imports/{id}/approve").post(imports::approve).done())
+        .service(at("/v1/imports/{id}/reject").post(imports::reject).done())
         .service(at("/v1/log/entries").get(log::entries).done())
         .service(at("/v1/log/entries/{node}/{index}").get(log::entry).done())
         .service(at("/v1/log/search").post(log::search).done())
@@ -69,6 +76,19 @@ pub fn routes(app: &mut ServiceConfig) {
 fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
         Some("/v1/flags") => &["state", "limit", "cursor"],
+        Some("/v1/imports") => &[
+            "dry_run",
+            "bank",
+            "verdict",
+            "category",
+            "case",
+            "reason",
+            "document",
+            "issued_on",
+            "authority",
+            "source_kind",
+            "source_reference",
+        ],
         Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],
         Some("/v1/log/{node}/consistency") => &["from", "to"],
         Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
@@ -131,6 +151,7 @@ impl Responder for Problem {
     }
 }
 
+const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const LOG_ENTRY: HeaderName = HeaderName::from_static("log-entry");
 
 /// An answer with the place of its entry.

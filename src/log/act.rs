@@ -26,11 +26,16 @@ pub enum Act {
     LogRead,
     LogReport,
     LogArchive,
+    ImportReceive,
+    ImportRead,
+    ImportApprove,
+    ImportReject,
+    FlagExport,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -55,6 +60,11 @@ impl Act {
         Self::LogRead,
         Self::LogReport,
         Self::LogArchive,
+        Self::ImportReceive,
+        Self::ImportRead,
+        Self::ImportApprove,
+        Self::ImportReject,
+        Self::FlagExport,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -83,6 +93,11 @@ impl Act {
             Self::LogRead => "log.read",
             Self::LogReport => "log.report",
             Self::LogArchive => "log.archive",
+            Self::ImportReceive => "import.receive",
+            Self::ImportRead => "import.read",
+            Self::ImportApprove => "import.approve",
+            Self::ImportReject => "import.reject",
+            Self::FlagExport => "flag.export",
         }
     }
 

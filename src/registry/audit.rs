@@ -1,7 +1,7 @@
 //! Auditors read the log: pages, single entries, streams, and who looked. Reading it is an act of its own, whose entry is
 //! durable before the first byte leaves. No answer holds a subject, only its hash.
 
-use super::streams::{NoPlace, StreamPlace};
+use super::streams::{NoPlace, Pieces, StreamPlace};
 use super::{Answered, Call, Error, Registry, render};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, LogPosition, SubjectHash, Timestamp, Verdict};
@@ -256,26 +256,6 @@ impl LogStream {
         self.form
     }
 
-    /// The next bytes, never none; `None` at the end. It waits for the disk.
-    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut out = Vec::new();
-        if !std::mem::replace(&mut self.is_begun, true) && self.form == LogForm::Csv {
-            out.extend(CSV_HEADER.as_bytes());
-        }
-        while out.is_empty() && !self.reading.is_done() {
-            let mut found = Vec::new();
-            let (reading, covered) = (&mut self.reading, &self.covered);
-            self.store.read(&mut |connection| {
-                found = reading.read(connection, covered, STREAM_PIECE)?;
-                Ok(())
-            })?;
-            for found in found {
-                self.write(&found, &mut out)?;
-            }
-        }
-        Ok(Some(out).filter(|out| !out.is_empty()))
-    }
-
     fn write(&self, found: &Found, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let entry = Entry::decode(&found.bytes).ok_or(UNREADABLE)?;
         let exported = Exported { node: &self.node, index: found.index, entry: &entry, bytes: &found.bytes };
@@ -292,6 +272,27 @@ impl LogStream {
             }
         }
         Ok(())
+    }
+}
+
+impl Pieces for LogStream {
+    fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.is_begun, true) && self.form == LogForm::Csv {
+            out.extend(CSV_HEADER.as_bytes());
+        }
+        while out.is_empty() && !self.reading.is_done() {
+            let mut found = Vec::new();
+            let (reading, covered) = (&mut self.reading, &self.covered);
+            self.store.read(&mut |connection| {
+                found = reading.read(connection, covered, STREAM_PIECE)?;
+                Ok(())
+            })?;
+            for found in found {
+                self.write(&found, &mut out)?;
+            }
+        }
+        Ok(Some(out).filter(|out| !out.is_empty()))
     }
 }
 

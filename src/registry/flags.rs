@@ -136,7 +136,7 @@ struct FlagList<'a> {
 
 /// A flag as officers see it.
 #[derive(Serialize)]
-struct FlagView<'a> {
+pub(super) struct FlagView<'a> {
     id: FlagId,
     subject: &'a Subject,
     verdict: Verdict,
@@ -161,7 +161,7 @@ struct FlagView<'a> {
 }
 
 impl<'a> FlagView<'a> {
-    fn new(flag: &'a Flag, now: Timestamp) -> Self {
+    pub(super) fn new(flag: &'a Flag, now: Timestamp) -> Self {
         Self {
             id: flag.id,
             subject: &flag.subject,

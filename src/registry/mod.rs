@@ -5,9 +5,13 @@ mod audit;
 mod checks;
 mod clients;
 mod error;
+mod exports;
 mod flags;
 mod follower;
 mod idempotency;
+mod import_decision;
+mod import_work;
+mod imports;
 mod parties;
 mod proofs;
 mod publisher;
@@ -20,11 +24,14 @@ pub use audit::{LogForm, LogPage, LogStream};
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
+pub use exports::ExportForm;
 pub use flags::FlagFilter;
 pub use idempotency::IdempotencyKey;
+pub use imports::{NewImport, Received, Upload};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
 pub use seeds::Seed;
+pub use streams::Pieces;
 pub use tokens::{Granted, Proof, TokenError};
 
 use crate::auth::{Access, Authority, ClientState, DefaultQuotas};
@@ -40,6 +47,7 @@ use arc_swap::ArcSwap;
 use follower::{Follower, STALE_AFTER, UNREADY_AFTER};
 use publisher::Publisher;
 use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
@@ -65,6 +73,8 @@ pub struct Settings {
     pub quotas: DefaultQuotas,
     /// Threads that load the index.
     pub threads: usize,
+    /// Where files that are handed in lie until their rows are taken.
+    pub imports: PathBuf,
 }
 
 pub struct Registry {
@@ -78,6 +88,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     directory: ArcSwap<Directory>,
     refusals: refusals::Refusals,
+    imports: imports::Imports,
     /// Where other nodes share the database.
     follower: Option<Follower>,
     node: &'static str,
@@ -119,6 +130,7 @@ impl Registry {
             clock,
             directory: ArcSwap::from_pointee(directory),
             refusals: refusals::Refusals::default(),
+            imports: imports::Imports::new(settings.imports.clone()),
             follower,
             node,
             archived,
@@ -135,6 +147,7 @@ impl Registry {
 
     /// Ends what works behind the log, then the log: everything that was accepted is committed.
     pub async fn close(&self) -> End {
+        self.imports.signal.stop();
         self.search.close();
         if let Some(follower) = &self.follower {
             follower.stop();
@@ -201,6 +214,11 @@ impl Registry {
         let store = Arc::clone(&self.store);
         let found = tokio::task::spawn_blocking(move || store.find(work)).await;
         found.map_err(|_| Error::Internal("a reader stopped".to_owned()))?.map_err(Error::from)
+    }
+
+    /// As `read`, on a thread that may wait.
+    fn store_find<T>(&self, work: impl Fn(&mut dyn Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.store.find(work)
     }
 
     /// Logs an act that changes nothing and returns its answer.

@@ -22,6 +22,7 @@ pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 pub(super) const UNFINISHED_FILE: &str = "unfinished";
 const TLS_DIRECTORY: &str = "tls";
+const IMPORTS_DIRECTORY: &str = "imports";
 pub(super) const KEYS_DIRECTORY: &str = "keys";
 pub const LOG_KEY_FILE: &str = "log-signing.pem";
 pub const PREVIOUS_LOG_KEY_FILE: &str = "log-signing.previous.pem";
@@ -199,6 +200,11 @@ impl Home {
             Some(log) => Ok(store::log::end(connection, log)?.1),
         });
         Ok(latest?)
+    }
+
+    /// Where files that are handed in lie until their rows are taken.
+    pub fn imports(&self) -> PathBuf {
+        self.path.join(IMPORTS_DIRECTORY)
     }
 
     /// Certificate chain and private key.

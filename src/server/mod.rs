@@ -102,6 +102,7 @@ impl Server {
             log: config.log_limits(),
             quotas: config.default_quotas(),
             threads: config.workers(),
+            imports: home.imports(),
         };
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let signers = home.signers(store.as_ref(), &config.node)?;
@@ -130,6 +131,7 @@ impl Server {
         let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
         let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));
         let operations = actix_web::rt::spawn(operations);
+        self.registry.start_imports().map_err(|error| ServeError::Start(error.to_string()))?;
         ready()?;
         let ended = tokio::select! {
             ended = self.watch(&certificate, in_flight, &recorder) => ended?,

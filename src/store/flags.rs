@@ -69,7 +69,7 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
 }
 
 fn insert_versions(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<(), StoreError> {
-    let bodies: Result<Vec<String>, _> = flags.iter().map(|flag| serde_json::to_string(flag)).collect();
+    let bodies: Result<Vec<String>, _> = flags.iter().map(serde_json::to_string).collect();
     let bodies = bodies.map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
     let all: Vec<(&Flag, &String)> = flags.iter().copied().zip(&bodies).collect();
     let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
@@ -199,6 +199,27 @@ pub fn find_all(connection: &mut dyn Connection, first: FlagId, last: FlagId) ->
          ON flag_version.flag = flag.id AND flag_version.version = flag.version \
          WHERE flag.id >= $1 AND flag.id <= $2 ORDER BY flag.id",
         &[Value::Blob(first.as_bytes()), Value::Blob(last.as_bytes())],
+        &mut |row| {
+            found.push(read_flag(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// The newest versions of flags after an id, in the order of ids, whatever their state.
+pub fn all_after(
+    connection: &mut dyn Connection,
+    after: Option<FlagId>,
+    rows_max: u32,
+) -> Result<Vec<Flag>, StoreError> {
+    let after = after.map_or([0; 16], |id| *id.as_bytes());
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT flag_version.body FROM flag JOIN flag_version \
+         ON flag_version.flag = flag.id AND flag_version.version = flag.version \
+         WHERE flag.id > $1 ORDER BY flag.id LIMIT $2",
+        &[Value::Blob(&after), Value::Int(rows_max.into())],
         &mut |row| {
             found.push(read_flag(row, 0)?);
             Ok(())

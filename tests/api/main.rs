@@ -10,6 +10,7 @@ mod batch;
 mod checks;
 mod edge;
 mod flags;
+mod imports;
 mod limits;
 mod log;
 mod log_stream;

@@ -327,11 +327,11 @@ class Entry:
         self.party, self.client = reader.text(), reader.text()
         self.operator = reader.optional(reader.text)
         self.resource_kind = reader.number(1)
-        if self.resource_kind > 5:
+        if self.resource_kind > 6:
             raise Fault("an entry about an unknown kind of thing")
         self.resource = None
         if self.resource_kind:
-            self.resource = reader.take(16) if self.resource_kind <= 3 else reader.text()
+            self.resource = reader.take(16) if self.resource_kind in (1, 2, 3, 6) else reader.text()
         self.verdict = self.verdict_of(reader.number(1))
         self.list_version = reader.number(8)
         self.subjects = [self.subject_of(reader) for _ in range(reader.number(1))]

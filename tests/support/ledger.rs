@@ -19,6 +19,10 @@ pub const OVERLOADED: [&str; 2] = ["The registry is overloaded.", "Too many requ
 /// As these, of a receipt that was asked for too early.
 pub const NOT_COVERED: &str = "No checkpoint covers the check yet.";
 
+const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+/// What is answered the same again for the same Idempotency-Key.
+const CREATING: [&str; 2] = ["POST /v1/flags", "POST /v1/imports"];
+
 /// One answer, as the log must know it.
 pub struct Sighting {
     /// `POST /v1/flags/{}/lift`: the method and the contract's template.
@@ -62,7 +66,7 @@ impl Sighting {
             index: answer.header("log-entry").map(index_of),
             idempotency_key,
             client,
-            is_stream: ["application/x-ndjson", "text/csv"].contains(&answer.media_type()),
+            is_stream: ["application/x-ndjson", "text/csv", XLSX].contains(&answer.media_type()),
             body: answer.body.clone(),
         }
     }
@@ -86,6 +90,11 @@ impl Sighting {
             "POST /v1/flags/{}/approve" => Act::FlagApprove,
             "POST /v1/flags/{}/reject" => Act::FlagReject,
             "POST /v1/flags/{}/lift" => Act::FlagLift,
+            "POST /v1/imports" if self.status == 201 => Act::ImportReceive,
+            "POST /v1/imports" | "GET /v1/imports/{}" | "GET /v1/imports/{}/report" => Act::ImportRead,
+            "POST /v1/imports/{}/approve" => Act::ImportApprove,
+            "POST /v1/imports/{}/reject" => Act::ImportReject,
+            "GET /v1/flags/export" => Act::FlagExport,
             "GET /v1/log/entries"
             | "GET /v1/log/entries/{}/{}"
             | "POST /v1/log/search"
@@ -173,7 +182,7 @@ impl Ledger {
 
     /// The first answer never arrived, and only repetitions of its key tell of it.
     fn check_lost(&self, index: u64, again: &Sighting) {
-        assert_eq!(again.operation, "POST /v1/flags", "an answer has the entry of another request");
+        assert!(CREATING.contains(&again.operation.as_str()), "an answer has the entry of another request");
         assert!(again.idempotency_key.is_some(), "an answer has the entry of another request");
         assert!(self.of_request(again.request_id).is_empty(), "a repetition left an entry");
         self.check_entry(again, self.entry(index).request_id, index, "a repetition of a lost answer");
@@ -181,7 +190,7 @@ impl Ledger {
 
     /// The same bytes again, for the same key, and no entry of its own.
     fn check_repetition(&self, first: &Sighting, again: &Sighting) {
-        assert_eq!(again.operation, "POST /v1/flags", "an entry was given out twice");
+        assert!(CREATING.contains(&again.operation.as_str()), "an entry was given out twice");
         assert!(again.idempotency_key.is_some() && again.idempotency_key == first.idempotency_key);
         assert_eq!((first.status, &first.body), (again.status, &again.body), "a repetition with another answer");
         assert!(self.of_request(again.request_id).is_empty(), "a repetition left an entry");
@@ -378,12 +387,17 @@ fn changes(act: Act) -> bool {
         | Act::LogKey
         | Act::LogRead
         | Act::LogReport
-        | Act::LogArchive => false,
+        | Act::LogArchive
+        | Act::ImportRead
+        | Act::FlagExport => false,
         Act::FlagRaise
         | Act::FlagApprove
         | Act::FlagReject
         | Act::FlagLift
         | Act::FlagImport
+        | Act::ImportReceive
+        | Act::ImportApprove
+        | Act::ImportReject
         | Act::PartyCreate
         | Act::PartyDisable
         | Act::PartyEnable

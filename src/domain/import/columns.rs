@@ -172,6 +172,12 @@ impl Columns {
             if columns.len() == COLUMNS_MAX {
                 return Err(fault(name, "the header has more than 64 columns"));
             }
+            if name.contains('\0') {
+                return Err(fault(
+                    name,
+                    "holds NUL characters; UTF-16 without a byte order mark needs its charset named",
+                ));
+            }
             let is_plain = !name.is_empty() && !name.chars().any(char::is_control);
             if !is_plain || name.chars().count() > HEADER_CHARS_MAX {
                 return Err(fault(name, "a header of 1 to 64 characters must stand over each column"));

@@ -27,6 +27,7 @@ impl Defaults {
     ];
 
     pub fn put(&mut self, column: Column, value: &str) -> Result<(), InputError> {
+        #[allow(clippy::wildcard_enum_match_arm)] // The longest that a short field may be.
         let chars_max = match column {
             Column::Case => CASE_CHARS_MAX,
             Column::Reason => REASON_CHARS_MAX,

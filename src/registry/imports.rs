@@ -1,0 +1,394 @@
+//! Files of flags: hand in, look at, decide on as one. A file is streamed to a private file and worked on behind the answer;
+//! the same file of the same unit is taken once.
+
+use super::flags::etag;
+use super::import_work::Signal;
+use super::{Answered, Call, Error, IdempotencyKey, Pieces, Registry, random_bytes, render};
+use crate::domain::import::{
+    Decision, Defaults, FileFault, Import, ImportForm, ImportMoveError, ImportState, ImportStep, Tally,
+};
+use crate::domain::{Actor, Change, FlagId, ImportId, Timestamp};
+use crate::log::{Act, Resource};
+use crate::store::{self, Store, StoreError};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Files that come in at once.
+const UPLOADS_MAX: usize = 2;
+/// Parts of one piece of a report.
+const REPORT_PARTS: u32 = 64;
+pub const REPORT_HEADER: &str = "row,result,flag,field,reason\n";
+
+/// Where files lie, and who works on them.
+pub(super) struct Imports {
+    directory: PathBuf,
+    uploads: Arc<AtomicUsize>,
+    pub(super) signal: Signal,
+}
+
+/// What a client says of a file.
+pub struct NewImport {
+    pub dry_run: bool,
+    pub form: ImportForm,
+    pub charset: Option<String>,
+    pub defaults: Defaults,
+}
+
+/// A file that is coming in. It goes when this is dropped, unless it became an import's.
+pub struct Upload {
+    path: PathBuf,
+    file: File,
+    sha256: Sha256,
+    bytes: u64,
+    is_kept: bool,
+    uploads: Arc<AtomicUsize>,
+}
+
+/// Whether the file was new.
+pub enum Received {
+    New(Answered),
+    Same(Answered),
+}
+
+impl Imports {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, uploads: Arc::default(), signal: Signal::default() }
+    }
+
+    pub(super) fn directory(&self) -> PathBuf {
+        self.directory.clone()
+    }
+
+    pub(super) fn file_of(&self, id: ImportId) -> PathBuf {
+        self.directory.join(id.to_string())
+    }
+}
+
+impl Upload {
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.sha256.update(bytes);
+        self.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn digest(&self) -> [u8; 32] {
+        self.sha256.clone().finalize().into()
+    }
+
+    /// Gives the file its name for good; both are on disk afterwards.
+    fn keep(&mut self, path: PathBuf, directory: &Path) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, &path)?;
+        self.path = path;
+        File::open(directory)?.sync_all()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.is_kept
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, "a file that nobody needs could not be removed");
+        }
+        self.uploads.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Registry {
+    /// Opens a private file for what is coming in.
+    pub fn begin_upload(&self) -> Result<Upload, Error> {
+        let failed = |error: std::io::Error| Error::Internal(format!("imports: {error}"));
+        let uploads = Arc::clone(&self.imports.uploads);
+        if uploads.fetch_add(1, Ordering::AcqRel) >= UPLOADS_MAX {
+            uploads.fetch_sub(1, Ordering::AcqRel);
+            return Err(Error::Unavailable("Too many files are coming in at once."));
+        }
+        let opened = random_bytes().and_then(|random| {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.imports.directory).map_err(failed)?;
+            let name = format!("{}.new", ImportId::mint(self.now(), random));
+            let path = self.imports.directory.join(name);
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+            Ok((path, file))
+        });
+        match opened {
+            Ok((path, file)) => Ok(Upload { path, file, sha256: Sha256::new(), bytes: 0, is_kept: false, uploads }),
+            Err(error) => {
+                uploads.fetch_sub(1, Ordering::AcqRel);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a file that has come in whole.
+    pub async fn receive_import(
+        &self,
+        call: &Call,
+        key: IdempotencyKey,
+        new: NewImport,
+        mut upload: Upload,
+    ) -> Result<Received, Error> {
+        if let Some(kept) = self.kept_answer(call, &key).await? {
+            return Ok(Received::New(kept));
+        }
+        let import = self.new_import(call, new, &upload)?;
+        if let Some(same) = self.find_same_import(&import).await? {
+            return Ok(Received::Same(self.show_import(call, &same).await?));
+        }
+        let (path, directory) = (self.imports.file_of(import.id), self.imports.directory.clone());
+        let kept = tokio::task::spawn_blocking(move || upload.keep(path, &directory).map(|()| upload)).await;
+        let kept = kept.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))?;
+        let mut upload = kept.map_err(|error| Error::Internal(format!("imports: {error}")))?;
+        let mut entry = self.entry(Act::ImportReceive, call);
+        entry.resource = Some(Resource::Import(import.id));
+        let (body, location) = (render(&ImportView::new(&import))?, format!("/v1/imports/{}", import.id));
+        let step = ImportStep {
+            follows: None,
+            import: import.clone(),
+            node: self.node.to_owned(),
+            part: None,
+            flags: Vec::new(),
+        };
+        let etag = etag(import.version);
+        match self.create(call, key, entry, Change::Import(Box::new(step)), body, etag, location).await {
+            Ok(answered) => {
+                upload.is_kept = true;
+                self.imports.signal.wake();
+                Ok(Received::New(answered))
+            }
+            // The same file was being taken at the same time.
+            Err(error @ Error::StaleVersion) => match self.find_same_import(&import).await? {
+                Some(same) => Ok(Received::Same(self.show_import(call, &same).await?)),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new_import(&self, call: &Call, new: NewImport, upload: &Upload) -> Result<Import, Error> {
+        Ok(Import {
+            id: ImportId::mint(call.at, random_bytes()?),
+            state: ImportState::Received,
+            version: 1,
+            step: 1,
+            dry_run: new.dry_run,
+            form: new.form,
+            charset: new.charset,
+            sha256: upload.digest().iter().map(|byte| format!("{byte:02x}")).collect(),
+            bytes: upload.bytes,
+            defaults: new.defaults,
+            received_by: call.actor.clone(),
+            received_at: call.at,
+            rows_total: None,
+            up_to_row: 0,
+            tally: Tally::default(),
+            fault: None,
+            finished_at: None,
+            decision: None,
+        })
+    }
+
+    async fn find_same_import(&self, import: &Import) -> Result<Option<Import>, Error> {
+        let import = import.clone();
+        self.read(move |connection| store::imports::find_same(connection, &import)).await
+    }
+
+    async fn find_import(&self, call: &Call, id: ImportId) -> Result<Import, Error> {
+        let found = self.read(move |connection| store::imports::find(connection, id)).await?;
+        let visible = found.map(|(import, _)| import).filter(|import| may_see(&call.actor, import));
+        visible.ok_or(Error::NotFound)
+    }
+
+    pub async fn read_import(&self, call: &Call, id: ImportId) -> Result<Answered, Error> {
+        let import = self.find_import(call, id).await?;
+        self.show_import(call, &import).await
+    }
+
+    async fn show_import(&self, call: &Call, import: &Import) -> Result<Answered, Error> {
+        let mut entry = self.entry(Act::ImportRead, call);
+        entry.resource = Some(Resource::Import(import.id));
+        let answered = self.answer_reading(entry, render(&ImportView::new(import))?).await?;
+        let location = Some(format!("/v1/imports/{}", import.id));
+        Ok(Answered { etag: Some(etag(import.version)), location, ..answered })
+    }
+
+    /// What has become of each row so far, to be taken piece by piece.
+    pub async fn report_import(&self, call: &Call, id: ImportId) -> Result<(String, Box<dyn Pieces>), Error> {
+        let import = self.find_import(call, id).await?;
+        let mut entry = self.entry(Act::ImportRead, call);
+        entry.resource = Some(Resource::Import(import.id));
+        let position = self.log_reading(&entry).await?;
+        let report = Report { store: Arc::clone(&self.store), id, after: 0, is_begun: false };
+        Ok((position.to_string(), Box::new(report)))
+    }
+
+    pub async fn approve_import(&self, call: &Call, id: ImportId, version: u32) -> Result<Answered, Error> {
+        self.decide_import(Act::ImportApprove, call, id, version, |import, by, at| import.approve(by, at)).await
+    }
+
+    pub async fn reject_import(
+        &self,
+        call: &Call,
+        id: ImportId,
+        version: u32,
+        reason: String,
+    ) -> Result<Answered, Error> {
+        self.decide_import(Act::ImportReject, call, id, version, |import, by, at| import.reject(by, reason, at)).await
+    }
+
+    async fn decide_import(
+        &self,
+        act: Act,
+        call: &Call,
+        id: ImportId,
+        version: u32,
+        decide: impl FnOnce(&Import, Actor, Timestamp) -> Result<Import, ImportMoveError>,
+    ) -> Result<Answered, Error> {
+        let import = self.find_import(call, id).await?;
+        if import.version != version {
+            return Err(Error::StaleVersion);
+        }
+        let moved = match decide(&import, call.actor.clone(), call.at) {
+            Ok(moved) => moved,
+            Err(error @ ImportMoveError::SameOfficer) => {
+                self.refuse(call, "insufficient_scope").await?;
+                return Err(error.into());
+            }
+            Err(error @ (ImportMoveError::Illegal { .. } | ImportMoveError::DryRun { .. })) => return Err(error.into()),
+        };
+        let mut entry = self.entry(act, call);
+        entry.resource = Some(Resource::Import(id));
+        let (body, etag) = (render(&ImportView::new(&moved))?, etag(moved.version));
+        let follows = Some(import.step);
+        let node = self.node.to_owned();
+        let step = ImportStep { follows, import: moved, node, part: None, flags: Vec::new() };
+        let answered = self.answer_changing(entry, Change::Import(Box::new(step)), body, etag).await?;
+        self.imports.signal.wake();
+        Ok(answered)
+    }
+}
+
+/// An import is its unit's.
+fn may_see(actor: &Actor, import: &Import) -> bool {
+    actor.party == import.received_by.party
+}
+
+struct Report {
+    store: Arc<dyn Store>,
+    id: ImportId,
+    after: u64,
+    is_begun: bool,
+}
+
+impl Pieces for Report {
+    fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.is_begun, true) {
+            out.extend_from_slice(REPORT_HEADER.as_bytes());
+        }
+        let (id, after) = (self.id, self.after);
+        let parts = self.store.find(|connection| store::imports::parts_after(connection, id, after, REPORT_PARTS))?;
+        for part in parts {
+            self.after = part.first_row;
+            out.extend_from_slice(part.report.as_bytes());
+        }
+        Ok(Some(out).filter(|out| !out.is_empty()))
+    }
+}
+
+/// An import as officers see it.
+#[derive(Serialize)]
+struct ImportView<'a> {
+    id: ImportId,
+    state: ImportState,
+    version: u32,
+    dry_run: bool,
+    form: ImportForm,
+    charset: Option<&'a str>,
+    sha256: &'a str,
+    bytes: u64,
+    defaults: &'a Defaults,
+    received_by: &'a Actor,
+    received_at: Timestamp,
+    counts: Counts,
+    by_verdict: &'a BTreeMap<String, u64>,
+    by_category: &'a BTreeMap<String, u64>,
+    by_bank: &'a BTreeMap<String, u64>,
+    by_kind: &'a BTreeMap<String, u64>,
+    samples: Vec<FlagId>,
+    fault: Option<&'a FileFault>,
+    finished_at: Option<Timestamp>,
+    decision: Option<DecisionView<'a>>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    rows_total: Option<u64>,
+    rows: u64,
+    accepted: u64,
+    duplicate: u64,
+    invalid: u64,
+}
+
+#[derive(Serialize)]
+struct DecisionView<'a> {
+    by: &'a Actor,
+    at: Timestamp,
+    reason: Option<&'a str>,
+    decided: u64,
+    passed_over: u64,
+}
+
+impl<'a> ImportView<'a> {
+    fn new(import: &'a Import) -> Self {
+        let tally = &import.tally;
+        let decision = |decision: &'a Decision| DecisionView {
+            by: &decision.by,
+            at: decision.at,
+            reason: decision.reason.as_deref(),
+            decided: decision.decided,
+            passed_over: decision.passed_over,
+        };
+        Self {
+            id: import.id,
+            state: import.state,
+            version: import.version,
+            dry_run: import.dry_run,
+            form: import.form,
+            charset: import.charset.as_deref(),
+            sha256: &import.sha256,
+            bytes: import.bytes,
+            defaults: &import.defaults,
+            received_by: &import.received_by,
+            received_at: import.received_at,
+            counts: Counts {
+                rows_total: import.rows_total,
+                rows: tally.rows,
+                accepted: tally.accepted,
+                duplicate: tally.duplicate,
+                invalid: tally.invalid,
+            },
+            by_verdict: &tally.by_verdict,
+            by_category: &tally.by_category,
+            by_bank: &tally.by_bank,
+            by_kind: &tally.by_kind,
+            // A dry run made no flags that could be looked at.
+            samples: tally.samples().filter(|_| !import.dry_run).collect(),
+            fault: import.fault.as_ref(),
+            finished_at: import.finished_at,
+            decision: import.decision.as_ref().map(decision),
+        }
+    }
+}
