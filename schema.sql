@@ -28,7 +28,7 @@ CREATE TABLE change (
     at          INTEGER NOT NULL,             -- when the act was done
     node        TEXT    NOT NULL,             -- whose log holds the entry of the act
     log_index   INTEGER NOT NULL,             -- the index of that entry
-    kind        TEXT    NOT NULL              -- flag, flags, import, party or client
+    kind        TEXT    NOT NULL              -- flag, flags, import, party, client, objection, correction, or together: several of these
 ) STRICT;
 
 -- Institutions with access.
@@ -39,7 +39,8 @@ CREATE TABLE party (
     state       TEXT    NOT NULL,             -- enabled or disabled
     version     INTEGER NOT NULL,             -- 1 and counting; the ETag
     created_at  INTEGER NOT NULL,             -- when it was made
-    change      INTEGER NOT NULL              -- number of the change that wrote this version
+    change      INTEGER NOT NULL,             -- number of the change that wrote this version
+    parent      TEXT                          -- of a police unit, the party above it; NULL: none
 ) STRICT, WITHOUT ROWID;
 
 -- Credentials' owners: a core system, or one officer.
@@ -79,11 +80,35 @@ CREATE TABLE flag (
     since       INTEGER,          -- answers from here on; NULL: not yet
     expires_at  INTEGER,          -- answers no more from here on
     document    TEXT,             -- number of the legal document, if any
-    linked      TEXT              -- canonical texts of linked subjects, one a line; NULL: none
+    linked      TEXT,             -- canonical texts of linked subjects, one a line; NULL: none
+    unit        TEXT    NOT NULL DEFAULT '' -- the police unit that owns it
 ) STRICT, WITHOUT ROWID;
 
 -- For the supervisor's list of proposals.
 CREATE INDEX flag_by_state ON flag (state, id);
+
+-- For what a ward sees.
+CREATE INDEX flag_by_unit ON flag (unit, id);
+
+-- For officers who ask for a subject.
+CREATE INDEX flag_by_subject ON flag (subject, id);
+
+-- The subjects that a flag links to or ever did.
+CREATE TABLE flag_link (
+    subject     TEXT    NOT NULL, -- canonical text
+    flag        BLOB    NOT NULL, -- id of the flag
+    PRIMARY KEY (subject, flag)
+) STRICT, WITHOUT ROWID;
+
+-- The units that see a flag beside its owner.
+CREATE TABLE flag_coordinating (
+    unit        TEXT    NOT NULL, -- the police unit
+    flag        BLOB    NOT NULL, -- id of the flag
+    PRIMARY KEY (unit, flag)
+) STRICT, WITHOUT ROWID;
+
+-- For the units of a flag.
+CREATE INDEX flag_coordinating_by_flag ON flag_coordinating (flag);
 
 -- Every version of every flag, whole; never changed, never deleted.
 CREATE TABLE flag_version (
@@ -96,6 +121,59 @@ CREATE TABLE flag_version (
 
 -- For the other nodes, which follow the changes by number.
 CREATE INDEX flag_version_by_change ON flag_version (change);
+
+-- What banks object to on behalf of holders, and what was answered.
+CREATE TABLE objection (
+    id          BLOB    NOT NULL PRIMARY KEY, -- UUIDv7
+    flag        BLOB    NOT NULL, -- id of the flag
+    party       TEXT    NOT NULL, -- who filed it
+    state       TEXT    NOT NULL, -- open, upheld or dismissed
+    deadline    INTEGER NOT NULL, -- open after this it is overdue
+    version     INTEGER NOT NULL, -- 1 and counting; the ETag
+    filed       INTEGER NOT NULL, -- number of the change that filed it
+    change      INTEGER NOT NULL, -- number of the change that wrote this version
+    body        TEXT    NOT NULL  -- JSON of the whole objection
+) STRICT, WITHOUT ROWID;
+
+-- A party has one open objection to a flag.
+CREATE UNIQUE INDEX objection_open ON objection (flag, party) WHERE state = 'open';
+
+-- For a flag's history.
+CREATE INDEX objection_by_flag ON objection (flag, id);
+
+-- For the party that filed it.
+CREATE INDEX objection_by_party ON objection (party, id);
+
+-- For the list of open ones.
+CREATE INDEX objection_by_state ON objection (state, id);
+
+-- Flags that should never have been there: who must be told.
+CREATE TABLE correction (
+    flag         BLOB    NOT NULL PRIMARY KEY, -- id of the flag
+    node         TEXT    NOT NULL, -- which node ended the flag, and completes this
+    due_at       INTEGER NOT NULL, -- from here on no answer with the flag can be under way
+    completed_at INTEGER,          -- when all logs had been read to then; NULL: not yet
+    log_from     TEXT    NOT NULL, -- the first entries that were read, node/index, joined by commas
+    log_to       TEXT    NOT NULL, -- the last ones
+    change       INTEGER NOT NULL  -- number of the change that wrote this
+) STRICT, WITHOUT ROWID;
+
+-- For what completes them.
+CREATE INDEX correction_due ON correction (due_at) WHERE completed_at IS NULL;
+
+-- The parties that were answered with such a flag.
+CREATE TABLE correction_party (
+    party       TEXT    NOT NULL, -- who must be told
+    flag        BLOB    NOT NULL, -- id of the flag
+    checks      INTEGER NOT NULL, -- how many checks were answered with it
+    first_at    INTEGER NOT NULL, -- the first of them
+    last_at     INTEGER NOT NULL, -- the last of them
+    change      INTEGER NOT NULL, -- number of the change that wrote this
+    PRIMARY KEY (flag, party)
+) STRICT, WITHOUT ROWID;
+
+-- For what one party must be told, in the order of the changes.
+CREATE INDEX correction_of_party ON correction_party (party, change);
 
 -- Files of flags that officers handed in.
 CREATE TABLE import (

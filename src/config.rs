@@ -2,8 +2,9 @@
 //! Unknown keys are refused. Secrets are files in `DIR/keys`, never values here.
 
 use crate::auth::DefaultQuotas;
-use crate::domain::party::{ClientId, Quota};
+use crate::domain::party::Quota;
 use crate::log::Limits;
+use crate::store::postgres::Address;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,6 +19,12 @@ pub struct Config {
     pub registry: String,
     /// Name of this node: the second part.
     pub node: String,
+    /// The PostgreSQL database that several nodes share, such as
+    /// `postgres://canhbao@db.example/canhbao?sslmode=verify-full&sslrootcert=/etc/ssl/db-ca.pem`. Empty: an embedded one in
+    /// the data directory. A password never stands here.
+    pub store: String,
+    /// A file with the database's password, which its owner alone can read. Relative to the data directory.
+    pub store_password_file: Option<PathBuf>,
     /// Where banks connect, over TLS.
     pub listen: SocketAddr,
     /// Where the operator's tools read /metrics, /livez and /readyz, without TLS. Keep it on loopback.
@@ -32,6 +39,14 @@ pub struct Config {
     pub tokens: Tokens,
     pub limits: LimitsConfig,
     pub quotas: QuotasConfig,
+    pub objections: Objections,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Objections {
+    /// How long the owning unit has to answer one.
+    pub answered_within_s: u32,
 }
 
 /// Files in PEM; re-read on SIGHUP. Relative to the data directory.
@@ -81,6 +96,8 @@ impl Default for Config {
         Self {
             registry: "canhbao.example".to_owned(),
             node: "main".to_owned(),
+            store: String::new(),
+            store_password_file: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 9443)),
             url: String::new(),
@@ -90,7 +107,14 @@ impl Default for Config {
             tokens: Tokens::default(),
             limits: LimitsConfig::default(),
             quotas: QuotasConfig::default(),
+            objections: Objections::default(),
         }
+    }
+}
+
+impl Default for Objections {
+    fn default() -> Self {
+        Self { answered_within_s: 15 * 86_400 }
     }
 }
 
@@ -134,7 +158,7 @@ pub enum ConfigError {
     #[error("{}: {reason}", path.display())]
     Read { path: PathBuf, reason: String },
     #[error("{key}: {reason}")]
-    Value { key: &'static str, reason: &'static str },
+    Value { key: &'static str, reason: String },
 }
 
 impl Config {
@@ -152,7 +176,7 @@ impl Config {
 
     /// Refuses values that would make a server that cannot work.
     pub fn checked(self) -> Result<Self, ConfigError> {
-        let bad = |key, reason| Err(ConfigError::Value { key, reason });
+        let bad = |key, reason: &str| Err(ConfigError::Value { key, reason: reason.to_owned() });
         let name_fits = |name: &str| {
             (1..=64).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
@@ -160,11 +184,14 @@ impl Config {
         if !name_fits(&self.registry) {
             return bad("registry", "1 to 64 letters, digits, dots and dashes");
         }
-        if !name_fits(&self.node) || ClientId::parse(&self.node).is_none() {
-            return bad("node", "2 to 64 letters, digits, dots and dashes");
+        if !name_fits(&self.node) || !self.node.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+            return bad("node", "1 to 64 letters, digits, dots and dashes, the first no dot or dash");
         }
         if !(1..=600).contains(&self.tokens.lifetime_s) {
             return bad("tokens.lifetime_s", "1 to 600 seconds");
+        }
+        if self.objections.answered_within_s == 0 {
+            return bad("objections.answered_within_s", "at least 1 second");
         }
         if self.limits.queue_records_max == 0 || self.limits.batch_records_max == 0 || self.limits.in_flight_max == 0 {
             return bad("limits", "a limit of 0 admits nothing");
@@ -172,12 +199,25 @@ impl Config {
         if !self.url.is_empty() && (!self.url.starts_with("https://") || self.url.ends_with('/')) {
             return bad("url", "https:// and no slash at the end");
         }
+        self.address()?;
+        if self.store.is_empty() && self.store_password_file.is_some() {
+            return bad("store_password_file", "the embedded database has no password");
+        }
         for quota in [self.quotas.token, self.quotas.checks, self.quotas.batch, self.quotas.lists, self.quotas.writes] {
             if !quota.is_within_limits() {
                 return bad("quotas", "a window of at most 3600 seconds");
             }
         }
         Ok(self)
+    }
+
+    /// Where the shared database is; `None` if it is the embedded one.
+    pub fn address(&self) -> Result<Option<Address>, ConfigError> {
+        if self.store.is_empty() {
+            return Ok(None);
+        }
+        let address = Address::parse(&self.store);
+        address.map(Some).map_err(|error| ConfigError::Value { key: "store", reason: error.to_string() })
     }
 
     pub fn log_limits(&self) -> Limits {

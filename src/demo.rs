@@ -1,6 +1,8 @@
 //! `canhbao demo`: a throw-away registry with sample parties, clients and flags. Its subjects are invented and never
 //! belong into a real registry.
 
+mod life;
+
 use crate::auth::{AuthorityError, ClientSecret};
 use crate::config::Config;
 use crate::domain::party::{
@@ -69,43 +71,49 @@ pub fn config(listen: std::net::SocketAddr, metrics_listen: std::net::SocketAddr
     Config { registry: "demo.canhbao.example".to_owned(), listen, metrics_listen, ..Config::default() }
 }
 
-struct Role8 {
+struct Person {
     name: &'static str,
     party: &'static str,
     scopes: &'static [Scope],
 }
 
-const CLIENTS: [Role8; 8] = [
-    Role8 { name: "bank", party: "970436", scopes: BANK },
-    Role8 { name: "bank_b", party: "970415", scopes: BANK },
-    Role8 { name: "wallet", party: "momo", scopes: BANK },
-    Role8 { name: "officer", party: "hanoi-police", scopes: OFFICER },
-    Role8 { name: "officer_b", party: "hanoi-police", scopes: OFFICER },
-    Role8 { name: "supervisor", party: "hanoi-police", scopes: SUPERVISOR },
-    Role8 { name: "auditor", party: "auditor", scopes: &[Scope::LogRead] },
-    Role8 { name: "operator", party: "operator", scopes: &[Scope::Admin] },
+const CLIENTS: [Person; 11] = [
+    Person { name: "bank", party: "970436", scopes: BANK },
+    Person { name: "bank_b", party: "970415", scopes: BANK },
+    Person { name: "wallet", party: "momo", scopes: BANK },
+    Person { name: "officer", party: "hanoi-police", scopes: OFFICER },
+    Person { name: "officer_b", party: "hanoi-police", scopes: OFFICER },
+    Person { name: "supervisor", party: "hanoi-police", scopes: SUPERVISOR },
+    Person { name: "ward_a", party: "hanoi-hoan-kiem", scopes: OFFICER },
+    Person { name: "ward_a_supervisor", party: "hanoi-hoan-kiem", scopes: SUPERVISOR },
+    Person { name: "ward_b", party: "hanoi-dong-da", scopes: OFFICER },
+    Person { name: "auditor", party: "auditor", scopes: &[Scope::LogRead] },
+    Person { name: "operator", party: "operator", scopes: &[Scope::Admin] },
 ];
 const BANK: &[Scope] = &[Scope::Check, Scope::FeedRead, Scope::ReportWrite, Scope::RequestAnswer];
 const OFFICER: &[Scope] = &[Scope::FlagRead, Scope::FlagWrite, Scope::ReportReview, Scope::RequestWrite];
 const SUPERVISOR: &[Scope] =
     &[Scope::FlagRead, Scope::FlagWrite, Scope::ReportReview, Scope::RequestWrite, Scope::FlagApprove];
-const PARTIES: [(&str, &str, Role); 6] = [
-    ("970436", "Vietcombank (demo)", Role::Bank),
-    ("970415", "VietinBank (demo)", Role::Bank),
-    ("momo", "MoMo (demo)", Role::PaymentIntermediary),
-    ("hanoi-police", "Công an thành phố Hà Nội (demo)", Role::Police),
-    ("auditor", "Kiểm toán (demo)", Role::Auditor),
-    ("operator", "Vận hành (demo)", Role::Operator),
+const PARTIES: [(&str, &str, Role, Option<&str>); 8] = [
+    ("970436", "Vietcombank (demo)", Role::Bank, None),
+    ("970415", "VietinBank (demo)", Role::Bank, None),
+    ("momo", "MoMo (demo)", Role::PaymentIntermediary, None),
+    ("hanoi-police", "Công an thành phố Hà Nội (demo)", Role::Police, None),
+    ("hanoi-hoan-kiem", "Công an phường Hoàn Kiếm (demo)", Role::Police, Some("hanoi-police")),
+    ("hanoi-dong-da", "Công an phường Đống Đa (demo)", Role::Police, Some("hanoi-police")),
+    ("auditor", "Kiểm toán (demo)", Role::Auditor, None),
+    ("operator", "Vận hành (demo)", Role::Operator, None),
 ];
 
 /// Seeds an empty registry; returns the clients with their secrets.
 pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, DemoClient>, DemoError> {
     let mut sower = Sower { registry, pending: VecDeque::new() };
-    for (id, name, role) in PARTIES {
+    for (id, name, role, parent) in PARTIES {
         let party = Party {
             id: known(PartyId::parse(id))?,
             name: name.to_owned(),
             role,
+            parent: parent.map(|parent| known(PartyId::parse(parent))).transpose()?,
             state: AccessState::Enabled,
             version: 1,
             created_at: registry.now(),
@@ -140,6 +148,7 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
             tracing::info!(flags = next, "seeded");
         }
     }
+    life::live(&mut sower).await?;
     sower.settle(0).await?;
     Ok(clients)
 }
@@ -151,9 +160,13 @@ struct Sower<'a> {
 
 impl Sower<'_> {
     async fn sow(&mut self, seed: Seed) -> Result<(), DemoError> {
+        self.sow_by(seed, actor("operator", "demo-operator")?).await
+    }
+
+    async fn sow_by(&mut self, seed: Seed, actor: Actor) -> Result<(), DemoError> {
         let at = self.registry.now();
         let request_id = RequestId::mint(at, random()?);
-        let call = Call { request_id, at, actor: actor("operator", "demo-operator")? };
+        let call = Call { request_id, at, actor };
         let pending = self.registry.sow(&call, seed).map_err(|error| DemoError::Seed(format!("{error:?}")))?;
         self.pending.push_back(pending);
         self.settle(PENDING_MAX).await
@@ -169,7 +182,7 @@ impl Sower<'_> {
     }
 }
 
-async fn client(registry: &Registry, role: &Role8) -> Result<(Client, ClientSecret), DemoError> {
+async fn client(registry: &Registry, role: &Person) -> Result<(Client, ClientSecret), DemoError> {
     let failed = |error: AuthorityError| DemoError::Seed(error.to_string());
     let (secret, phc) = registry.authority().new_secret().await.map_err(failed)?;
     let a_minute = NonZeroU32::MIN.saturating_add(59);
@@ -228,6 +241,8 @@ fn flag(
         urgency: Urgency::Normal,
         linked: Vec::new(),
         source: Source { kind: SourceKind::Police, reference: None },
+        unit: None,
+        coordinating: Vec::new(),
     };
     let proposed = Flag::propose(FlagId::mint(now, random()?), proposal, actor("hanoi-police", "demo-officer")?, now);
     let proposed = proposed.map_err(|error| DemoError::Seed(error.to_string()))?;

@@ -37,7 +37,7 @@ fn canhbao(arguments: &[&str]) -> Ran {
 /// In an environment that has these variables of canhbao's and no others.
 fn canhbao_in(variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
     let mut command = Command::new(BINARY);
-    for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA"] {
+    for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA", "STORE", "NODE"] {
         command.env_remove(format!("CANHBAO_{name}"));
     }
     run(command.envs(variables.iter().copied()).args(arguments))
@@ -131,7 +131,7 @@ async fn a_demo_file_serves_the_other_commands() {
     let token = canhbao(&["token", "--credential", file, "--as", "bank", "--scope", "check"]).done();
     server.get("/v1/institutions").bearer(token.trim()).send().await.is(200);
     let clients = canhbao(&["client", "list", "--credential", file, "--as", "operator"]).done();
-    assert_eq!(clients.lines().count(), 8);
+    assert_eq!(clients.lines().count(), 11);
     assert!(clients.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["state"] == "enabled"));
     canhbao(&["client", "list", "--credential", file, "--as", "bank"]).failed(1, "invalid_scope");
     canhbao(&["client", "list", "--credential", file, "--as", "nobody"]).failed(1, "nobody");

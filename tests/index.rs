@@ -7,8 +7,8 @@ mod log_support;
 
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
-    Actor, Category, Change, Flag, FlagId, Proposal, Replaces, RequestId, Source, SourceKind, Subject, SubjectHasher,
-    SubjectKind, Timestamp, Urgency, Verdict,
+    Actor, Category, Change, Flag, FlagId, LiftCause, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
+    SubjectHasher, SubjectKind, Timestamp, Urgency, Verdict,
 };
 use canhbao::index::Index;
 use canhbao::log::{Act, Entry, Limits, Log, Publish, Record};
@@ -47,6 +47,8 @@ fn proposal(subject: Subject, verdict: Verdict, linked: Vec<Subject>) -> Proposa
         urgency: Urgency::Normal,
         linked,
         source: Source { kind: SourceKind::Police, reference: None },
+        unit: None,
+        coordinating: Vec::new(),
     }
 }
 
@@ -98,7 +100,7 @@ fn a_lifted_flag_is_gone_with_everything_it_linked_to() {
     let index = index(&home());
     let now = Timestamp::from_ms(1_000_000);
     let flag = active(1, proposal(person(), Verdict::Block, vec![subject(1), subject(2)]), now);
-    let lifted = flag.lift(actor("b2"), "wrong".to_owned(), now).unwrap();
+    let lifted = flag.lift(actor("b2"), "wrong".to_owned(), LiftCause::Wrong, now).unwrap();
     index.publish(&[&new(flag)], 1);
     let linked = index.lookup(&index.hash(&subject(2)), now);
     assert_eq!((linked[0].verdict, linked[0].linked_from), (Verdict::Hold, Some(SubjectKind::Person)));
@@ -179,7 +181,7 @@ proptest! {
             let change = match model.iter().position(|flag| flag.subject == subject(which)) {
                 Some(place) if lift => {
                     let flag = model.remove(place);
-                    let lifted = flag.lift(actor("b2"), "x".to_owned(), now).unwrap();
+                    let lifted = flag.lift(actor("b2"), "x".to_owned(), LiftCause::Ended, now).unwrap();
                     Change::Flag { replaces: Replaces::Version(flag.version), flag: Box::new(lifted) }
                 }
                 _ => {

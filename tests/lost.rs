@@ -100,6 +100,10 @@ impl Store for Shared {
         self.inner.keep_up(now)
     }
 
+    fn drop_archived(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.drop_archived(now)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.inner.read(work)
     }
@@ -153,8 +157,14 @@ impl Connection for SharedConnection {
     fn undo_part(&mut self) -> Result<(), StoreError> {
         self.inner.undo_part()
     }
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
+        self.inner.hold_log(number, epoch)
+    }
     fn settle(&mut self) -> Result<(), StoreError> {
         self.inner.settle()
+    }
+    fn drops_later(&self) -> bool {
+        self.inner.drops_later()
     }
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         self.inner.execute(sql, values)
@@ -175,8 +185,9 @@ async fn a_lost_or_undone_commit_leaves_exactly_one_entry_for_each_answer() {
         &[Fate::KeptAndLost][..],
         &[Fate::Lost],
         &[Fate::Undone],
-        &[Fate::Undone, Fate::Lost, Fate::Undone, Fate::KeptAndLost],
-        &[Fate::Lost, Fate::Lost, Fate::Lost],
+        // What a new connection finds is committed too before it counts.
+        &[Fate::Undone, Fate::Kept, Fate::Lost, Fate::Kept, Fate::Undone, Fate::Kept, Fate::KeptAndLost],
+        &[Fate::Lost, Fate::Kept, Fate::Lost, Fate::Kept, Fate::Lost],
     ] {
         let (_home, store) = Shared::new();
         let (log, published) = store.start();
@@ -255,6 +266,18 @@ async fn a_process_whose_log_was_taken_commits_nothing_more() {
     assert!(matches!(ask(&store), Asked::Granted(_)), "a process that ends gives its log free");
 }
 
+#[test]
+fn a_process_that_was_heard_by_a_clock_that_was_set_back_since_keeps_nobody_out() {
+    let (_home, store) = Shared::new();
+    assert!(matches!(ask(&store), Asked::Granted(_)));
+    let mut connection = store.writer().unwrap();
+    assert_eq!(lease::live(connection.as_mut()).unwrap(), 1);
+    connection.execute("UPDATE log SET heard_at = heard_at + 3600000", &[]).unwrap();
+    assert_eq!(lease::live(connection.as_mut()).unwrap(), 0);
+    assert!(matches!(ask(&store), Asked::Granted(_)));
+    assert!(matches!(ask(&store), Asked::Held { .. }));
+}
+
 #[tokio::test]
 async fn changes_of_other_nodes_are_told_before_those_that_follow_on_them() {
     let (_home, store) = Shared::new();
@@ -279,4 +302,54 @@ fn ask(store: &Shared) -> Asked {
 /// As if the process that has the log had not been heard for long.
 fn forget_heartbeat(store: &Shared) {
     store.inner.writer().unwrap().execute("UPDATE log SET heard_at = 1", &[]).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_lost_what_was_answered_is_not_written_to() {
+    for is_signed in [false, true] {
+        let (_home, store) = Shared::new();
+        let (log, _) = store.start();
+        for number in 0..3 {
+            log.submit(reading(1_000, number)).unwrap().durable().await.unwrap();
+        }
+        if is_signed {
+            let covered = async {
+                while log.head().checkpoint.size < 4 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), covered).await.unwrap();
+        }
+        store.set_down(true);
+        let error = log.submit(reading(1_000, 4)).unwrap().durable().await.unwrap_err();
+        assert_eq!(error, AppendError::Gone);
+        fail_over(&store, is_signed);
+        store.set_down(false);
+        let mut end = log.end();
+        let ended = end.wait_for(|end| *end != End::Running);
+        assert_eq!(*tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap().unwrap(), End::Failed);
+        assert!(log.submit(reading(1_000, 5)).is_err());
+        assert!(!store.log().iter().any(|entry| entry.request_id == log_support::entry(1_000, 5).request_id));
+    }
+}
+
+/// As if another server had taken over that never got the last entry, and perhaps another one in its place.
+fn fail_over(store: &Shared, is_replaced: bool) {
+    let mut connection = store.inner.writer().unwrap();
+    for sql in [
+        "DROP TRIGGER log_batch_is_never_deleted",
+        "DROP TRIGGER log_checkpoint_is_never_deleted",
+        "DELETE FROM log_checkpoint WHERE place > 1",
+        "DELETE FROM log_batch WHERE place = 3",
+    ] {
+        connection.execute(sql, &[]).unwrap();
+    }
+    if is_replaced {
+        let log = store::log::find(connection.as_mut(), "main").unwrap().unwrap();
+        let mut entries = Vec::new();
+        log_support::entry(1_000, 77).encode(&mut entries).unwrap();
+        let at = Timestamp::from_ms(1_000);
+        let batch = store::log::LogBatch { first_index: 3, size: 1, at_min: at, at_max: at, entries };
+        store::log::append(connection.as_mut(), log, &batch).unwrap();
+    }
 }

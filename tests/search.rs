@@ -79,8 +79,12 @@ impl Home {
 
     /// Writes the entries of a range, as the log's writer would.
     fn append(&self, seed: u64, from: u64, to: u64) {
+        self.append_to("main", seed, from, to);
+    }
+
+    fn append_to(&self, node: &str, seed: u64, from: u64, to: u64) {
         let mut connection = self.store.writer().unwrap();
-        let log = canhbao::store::log::find_or_create(connection.as_mut(), "main").unwrap();
+        let log = canhbao::store::log::find_or_create(connection.as_mut(), node).unwrap();
         let (_, mut latest) = canhbao::store::log::end(connection.as_mut(), log).unwrap();
         connection.begin().unwrap();
         let mut first = from;
@@ -241,6 +245,48 @@ fn a_search_can_go_on_anywhere_in_pieces_of_any_size() {
 fn copy(from: &Path, to: &Path) {
     let database = rusqlite::Connection::open(from).unwrap();
     database.execute("VACUUM INTO $1", [to.to_str().unwrap()]).unwrap();
+}
+
+/// Whether a search in the log of `second` from a segment on is over after one small piece: then its index was looked up.
+fn is_looked_up(home: &Home, index: &SearchIndex, first: u64) -> bool {
+    let (covered, filter) = (index.covered(), LogFilter { subject: Some(subject(4711)), ..LogFilter::default() });
+    let after = first.checked_sub(1);
+    let opened = home.store.find(|connection| Reading::open(connection, "second", filter.clone(), after, None));
+    let mut reading = opened.unwrap().unwrap();
+    let piece = Piece { found_max: 1000, looked_max: 1000 };
+    home.store.read(&mut |connection| reading.read(connection, &covered, piece).map(drop)).unwrap();
+    reading.is_done()
+}
+
+fn wait_for_lookup(home: &Home, index: &SearchIndex, first: u64) {
+    let watch = Stopwatch::start();
+    while !is_looked_up(home, index, first) {
+        assert!(watch.elapsed() < Duration::from_secs(60), "the index of the other log is not looked up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_index_of_another_node_s_log_is_looked_up_once_it_is_known_to_be_sound() {
+    let home = Home::new();
+    home.append(9, 0, 100);
+    home.append_to("second", 10, 0, 2 * SEGMENT_ENTRIES + 100);
+    let own = SearchIndex::start(Arc::clone(&home.store), "second").unwrap();
+    wait_for(&own);
+    assert!(is_looked_up(&home, &own, 0));
+    own.close();
+    let index = home.start();
+    wait_for_lookup(&home, &index, 0);
+    index.close();
+    // Of a segment that was changed the log is read, and it is left to the node whose log it is of.
+    let database = rusqlite::Connection::open(home.path("search.sqlite3")).unwrap();
+    let changed = "UPDATE search_posting SET postings = x'00' WHERE place = 1 * 1099511627776 + 7";
+    assert_eq!(database.execute(changed, []).unwrap(), 1);
+    let index = home.start();
+    // They are looked at in order.
+    wait_for_lookup(&home, &index, SEGMENT_ENTRIES);
+    assert!(!is_looked_up(&home, &index, 0));
+    index.close();
 }
 
 #[test]

@@ -26,6 +26,7 @@ const STATEMENTS: &[&str] =
 /// What one engine knows and the other does not, or not in the same way; upper case.
 const ONE_ENGINE: &[&str] = &[
     "PRAGMA",
+    "ATTACH ",
     "AUTOINCREMENT",
     "INSERT OR ",
     "REPLACE INTO",
@@ -35,10 +36,18 @@ const ONE_ENGINE: &[&str] = &[
     "DATETIME(",
     "UNIXEPOCH",
     "IFNULL",
+    "JSON_EXTRACT",
     "GLOB ",
+    "FTS5",
+    " MATCH ",
     "ILIKE",
     "SERIAL",
     "NOW()",
+    "EXTRACT(",
+    "ANY(",
+    "TSVECTOR",
+    "COPY ",
+    "NOTIFY ",
     "FOR UPDATE",
     "BEGIN IMMEDIATE",
     "SELECT *",
@@ -46,6 +55,7 @@ const ONE_ENGINE: &[&str] = &[
     "?",
     "`",
 ];
+const DRIVERS: &[&str] = &["src/store/sqlite/", "src/store/postgres/"];
 const CRATES_REFUSED: &[&str] = &["ring", "rsa", "actix-governor", "openssl-sys", "native-tls"];
 
 /// A file, with what the rules look at kept apart.
@@ -254,16 +264,36 @@ fn sql_outside_store(source: &Source) -> Vec<String> {
     found.map(|(line, _)| format!("{}:{line}: SQL outside src/store", source.path)).collect()
 }
 
-fn one_engine_sql(source: &Source) -> Vec<String> {
-    if !source.path.starts_with("src/store/") || source.path.starts_with("src/store/sqlite/") {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    for (line, text) in &source.strings {
+/// The statements that every driver must be able to run, each with its line; those of one driver stand in its folder.
+fn shared_statements(source: &Source) -> impl Iterator<Item = &(usize, String)> {
+    let is_shared = source.path.starts_with("src/store/") && !DRIVERS.iter().any(|path| source.path.starts_with(path));
+    let is_statement = |text: &String| {
         let upper = text.to_uppercase();
-        if STATEMENTS.iter().any(|statement| upper.contains(statement)) {
-            let engines = ONE_ENGINE.iter().filter(|construct| upper.contains(**construct));
-            found.extend(engines.map(|construct| format!("{}:{line}: {construct} is of one engine", source.path)));
+        STATEMENTS.iter().any(|statement| upper.contains(statement))
+    };
+    source.strings.iter().filter(move |(_, text)| is_shared && is_statement(text))
+}
+
+fn one_engine_sql(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for (line, text) in shared_statements(source) {
+        let upper = text.to_uppercase();
+        let engines = ONE_ENGINE.iter().filter(|construct| upper.contains(**construct));
+        found.extend(engines.map(|construct| format!("{}:{line}: {construct} is of one engine", source.path)));
+    }
+    found
+}
+
+/// SQLite numbers `$1` by its first appearance whatever its digits say, so that they must say the same.
+fn parameters_out_of_order(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for (line, text) in shared_statements(source) {
+        let numbers = text.split('$').skip(1).map(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<usize>().unwrap_or_default()
+        });
+        if numbers.enumerate().any(|(place, number)| number != place + 1) {
+            found.push(format!("{}:{line}: parameters are $1, $2 ... in order of appearance", source.path));
         }
     }
     found
@@ -469,6 +499,21 @@ fn statements_are_of_no_single_engine() {
 }
 
 #[test]
+fn parameters_stand_in_order() {
+    assert_tidy(sources().iter().flat_map(parameters_out_of_order));
+}
+
+#[test]
+fn parameters_out_of_order_are_caught() {
+    for values in ["$2, $1", "$1, $1", "$2", "$1, $3", "$a"] {
+        let text = format!("const A: &str = \"INSERT INTO a (b, c) VALUES ({values})\";\n");
+        assert_caught(&parameters_out_of_order(&Source::new("src/store/flags.rs", &text)), &["flags.rs:1"]);
+    }
+    let in_order = "const A: &str = \"UPDATE a SET b = $1 \\\n WHERE c = $2\";\n";
+    assert_tidy(parameters_out_of_order(&Source::new("src/store/flags.rs", in_order)));
+}
+
+#[test]
 fn sql_of_one_engine_is_caught() {
     for statement in [
         "INSERT OR REPLACE INTO flag (id) VALUES ($1)",
@@ -478,11 +523,21 @@ fn sql_of_one_engine_is_caught() {
         "SELECT id FROM flag FOR UPDATE",
         "select * from flag",
         "PRAGMA synchronous",
+        "SELECT json_extract(body, '$.id') FROM flag_version",
+        "SELECT id::TEXT FROM flag",
+        "SELECT id FROM flag WHERE id = ANY($1)",
+        "SELECT EXTRACT(YEAR FROM at) FROM change",
+        "SELECT id FROM flag WHERE body MATCH $1",
+        "ATTACH DATABASE $1 AS b; SELECT id FROM b.flag",
+        "SELECT id FROM flag WHERE id GLOB 'a'",
+        "COPY flag TO STDOUT; SELECT 1",
     ] {
         let text = format!("const A: &str = \"{statement}\";\n");
         let caught = one_engine_sql(&Source::new("src/store/flags.rs", &text));
         assert!(!caught.is_empty(), "{statement}");
-        assert_tidy(one_engine_sql(&Source::new("src/store/sqlite/mod.rs", &text)));
+        for driver in ["src/store/sqlite/mod.rs", "src/store/postgres/mod.rs"] {
+            assert_tidy(one_engine_sql(&Source::new(driver, &text)));
+        }
     }
     let shared = "const A: &str = \"INSERT INTO a (b) VALUES ($1) ON CONFLICT (b) DO NOTHING\";\n";
     assert_tidy(one_engine_sql(&Source::new("src/store/flags.rs", shared)));
@@ -567,7 +622,7 @@ fn a_refused_crate_is_caught() {
 
 #[test]
 fn every_column_has_a_comment() {
-    for path in ["schema.sql", "src/store/search.sql"] {
+    for path in ["schema.sql", "src/store/search.sql", "src/store/postgres/schema.sql"] {
         assert_tidy(columns_without_comment(path, &read(path)));
     }
 }

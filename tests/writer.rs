@@ -56,6 +56,10 @@ impl Store for Broken {
         self.inner.keep_up(now)
     }
 
+    fn drop_archived(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.drop_archived(now)
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         self.inner.read(work)
     }
@@ -95,8 +99,14 @@ impl Connection for BrokenConnection {
     fn undo_part(&mut self) -> Result<(), StoreError> {
         self.inner.undo_part()
     }
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
+        self.inner.hold_log(number, epoch)
+    }
     fn settle(&mut self) -> Result<(), StoreError> {
         self.inner.settle()
+    }
+    fn drops_later(&self) -> bool {
+        self.inner.drops_later()
     }
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         self.inner.execute(sql, values)

@@ -2,8 +2,8 @@
 //! loaded from the store at start; readers take no lock.
 
 use super::limits::{DefaultQuotas, Limits};
-use crate::domain::party::{AccessState, Client, ClientId, Party, PartyId, Scopes};
-use crate::domain::{Change, TokenId};
+use crate::domain::party::{AccessState, Client, ClientId, Party, PartyId, Role, Scopes};
+use crate::domain::{Change, TokenId, UnitChain};
 use crate::store::{self, Connection, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -79,6 +79,19 @@ impl Access {
         self.state.load().parties.get(id).cloned()
     }
 
+    /// A unit with those above it. What is no known party has none.
+    pub fn chain(&self, unit: &PartyId) -> UnitChain {
+        let state = self.state.load();
+        UnitChain::new(unit.clone(), |unit| state.parties.get(unit)?.parent.clone())
+    }
+
+    /// The unit and all below it.
+    pub fn units_below(&self, unit: &PartyId) -> Vec<PartyId> {
+        let state = self.state.load();
+        let police = state.parties.values().filter(|party| party.role == Role::Police).map(|party| &party.id);
+        police.filter(|id| *id == unit || self.chain(id).lies_within(unit)).cloned().collect()
+    }
+
     /// A page of parties in the order of their ids, after `after`.
     pub fn parties(&self, after: Option<&PartyId>, rows_max: usize) -> Vec<Arc<Party>> {
         let state = self.state.load();
@@ -109,18 +122,24 @@ impl Access {
     /// Puts committed changes in. No two calls that change anything run at once.
     pub fn publish(&self, changes: &[&Change]) {
         let concerns_access = |change: &Change| matches!(change, Change::Party { .. } | Change::Client { .. });
-        if !changes.iter().any(|change| concerns_access(change)) {
+        let parts = || changes.iter().flat_map(|change| change.parts());
+        if !parts().any(concerns_access) {
             return;
         }
         let mut state = State::clone(&self.state.load());
         let mut replaced = Vec::new();
-        for change in changes {
+        for change in parts() {
             match change {
                 Change::Party { party, .. } => replaced.extend(state.put_party(party.clone())),
                 Change::Client { client, .. } => {
                     replaced.extend(state.put_client(Client::clone(client), &self.defaults));
                 }
-                Change::Flag { .. } | Change::Flags(_) | Change::Import(_) => {}
+                Change::Flag { .. }
+                | Change::Flags(_)
+                | Change::Import(_)
+                | Change::Objection { .. }
+                | Change::Correction(_)
+                | Change::Together(_) => {}
             }
         }
         self.put(state, &replaced);

@@ -1,7 +1,7 @@
 //! Commands that go through a running server's API: parties, clients, tokens, health. They read the ETag themselves, so
 //! that a change made meanwhile is refused and not overwritten.
 
-use super::run::CredentialFile;
+use super::init::CredentialFile;
 use super::{ClientCommand, Connection, Failure, HealthArgs, PartyCommand, TokenArgs};
 use crate::demo::DemoFile;
 use reqwest::header::{ETAG, IF_MATCH};

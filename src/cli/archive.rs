@@ -1,8 +1,9 @@
 //! `log archive` and `receipt make`. Entries are dropped from the database only when the file that holds them is on the disk,
 //! has its name, and was verified.
 
-use super::Failure;
-use super::audit::{progress_bar, unreadable, verify_database};
+use super::audit::{progress_bar, unreadable};
+use super::stored::{verify_database, verify_node};
+use super::{Failure, StoreArgs};
 use crate::config::Config;
 use crate::domain::{CheckId, Timestamp};
 use crate::log::archive::{Part, receipt, sealing, write};
@@ -14,6 +15,7 @@ use crate::server::{self, DATABASE_FILE, Home, HomeError, OpenLog};
 use crate::store::archive::Archive;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Connection, StoreError};
+use actix_web::rt::SystemRunner;
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ pub struct ArchiveArgs {
     /// The data directory.
     #[arg(long, env = "CANHBAO_DATA")]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Entries older than this: a day (from its beginning, UTC) or an RFC 3339 time.
     #[arg(long, value_name = "DATE", value_parser = parse_date)]
     before: Timestamp,
@@ -36,12 +40,12 @@ fn parse_date(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(&time).ok_or_else(|| "expected a day such as 2026-01-31, or an RFC 3339 time".to_owned())
 }
 
-pub async fn archive(args: &ArchiveArgs) -> Result<(), Failure> {
-    let config = Config::read(&args.data)?.checked()?;
+pub fn archive(args: &ArchiveArgs, system: &SystemRunner) -> Result<(), Failure> {
+    let config = args.store.over(Config::read(&args.data)?).checked()?;
     let home = Home::open(&args.data)?;
     let open = OpenLog::open(&home, &config)?;
-    let sealed = seal(args, &config.node, &open).await;
-    let end = open.log.close().await;
+    let sealed = seal(args, &config, &open, system);
+    let end = system.block_on(open.log.close());
     let (archive, keys) = sealed?;
     if end != End::Clean {
         return Err(Failure::CommitFailed("the log did not end well; the archive is recorded".to_owned()));
@@ -53,10 +57,23 @@ pub async fn archive(args: &ArchiveArgs) -> Result<(), Failure> {
     for key in keys {
         println!("key: {key}");
     }
+    drop_sealed(&open);
     Ok(())
 }
 
-async fn seal(args: &ArchiveArgs, node: &str, open: &OpenLog) -> Result<(Archive, Vec<String>), Failure> {
+/// The archive is recorded, and what it holds is gone for all who read. What cannot be dropped now, the nodes drop later.
+fn drop_sealed(open: &OpenLog) {
+    if let Err(error) = open.store.drop_archived(open.clock.now()) {
+        eprintln!("canhbao: what was archived still takes up room; a node that runs will drop it: {error}");
+    }
+}
+
+fn seal(
+    args: &ArchiveArgs,
+    config: &Config,
+    open: &OpenLog,
+    system: &SystemRunner,
+) -> Result<(Archive, Vec<String>), Failure> {
     if args.file.file_name().is_some_and(|name| name == DATABASE_FILE) {
         return Err(Failure::Usage(format!(
             "{DATABASE_FILE} is the name of a registry's database, never of an archive"
@@ -69,13 +86,12 @@ async fn seal(args: &ArchiveArgs, node: &str, open: &OpenLog) -> Result<(Archive
         Failure::Said(format!("there is nothing to archive: {words}"))
     })?;
     // The keys that vouch for all of it, also those of before a rotation.
-    let database = args.data.join(DATABASE_FILE);
-    let report = verify_database(&database, &[], &server::log_keys(&args.data, node)?, Kept::default())?;
+    let report = verify_own(args, config, open)?;
     let keys: Vec<VerifierKey> = report.keys.iter().filter_map(|key| VerifierKey::parse(key)).collect();
     let part = if args.file.exists() {
         recognise(args, open, &keys, &due)?
     } else {
-        make(args, node, open, &keys, &due)?;
+        make(args, &config.node, open, &keys, &due)?;
         due
     };
     let archive = Archive {
@@ -88,8 +104,22 @@ async fn seal(args: &ArchiveArgs, node: &str, open: &OpenLog) -> Result<(Archive
     };
     let record = sealing(archive.clone()).map_err(of_store)?;
     let failed = |error: crate::log::AppendError| Failure::CommitFailed(error.to_string());
-    open.log.submit(record).map_err(failed)?.durable().await.map_err(failed)?;
+    system.block_on(open.log.submit(record).map_err(failed)?.durable()).map_err(failed)?;
     Ok((archive, report.keys))
+}
+
+/// Verifies the whole log of this node.
+fn verify_own(args: &ArchiveArgs, config: &Config, open: &OpenLog) -> Result<Report, Failure> {
+    match config.address()? {
+        None => {
+            let keys = server::log_keys(&args.data, &config.node)?;
+            verify_database(&args.data.join(DATABASE_FILE), &[], &keys, Kept::default())
+        }
+        Some(address) => {
+            let keys = server::log_keys_of(&args.data, &format!("{}/{}", config.registry, config.node))?;
+            verify_node(open.store.as_ref(), &address, &[], &keys, Kept::default())
+        }
+    }
 }
 
 /// Writes the file under another name, verifies it, and only then gives it its own.

@@ -1,7 +1,9 @@
 //! `backup`, `restore` and `log rotate-key`. A copy counts only once its log was verified; nothing is ever overwritten.
 
-use super::audit::{progress_bar, read_kept, verify_database};
-use super::{Failure, run};
+use super::audit::progress_bar;
+use super::stored::verify_database;
+use super::verify::read_kept;
+use super::{Failure, StoreArgs, run};
 use crate::config::Config;
 use crate::log::verify::Report;
 use crate::server::{self, Copy, DATABASE_FILE, Home};
@@ -41,6 +43,8 @@ pub struct RotateKeyArgs {
     /// The data directory.
     #[arg(long, env = "CANHBAO_DATA")]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub fn backup(args: &BackupArgs) -> Result<(), Failure> {
@@ -96,8 +100,8 @@ fn tell(report: &Report) {
 }
 
 pub fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
-    let config = Config::read(&args.data)?.checked()?;
+    let config = args.store.over(Config::read(&args.data)?).checked()?;
     let home = Home::open(&args.data)?;
-    println!("{}", home.rotate_log_key(&config.node, run::now())?);
+    println!("{}", home.rotate_log_key(&config, run::now())?);
     Ok(())
 }

@@ -6,9 +6,15 @@ mod archive;
 mod audit;
 mod backup;
 mod import;
+mod init;
+mod migrate;
 mod run;
+mod stored;
+mod verify;
 
+use crate::config::Config;
 use crate::domain::party::Role;
+use crate::server::PASSWORD_FILE;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +59,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a data directory from a backup.
     Restore(backup::RestoreArgs),
+    /// Move an embedded registry with its whole log into a PostgreSQL database, and prove that it is the same there.
+    Migrate(migrate::MigrateArgs),
     /// Get an access token, for a script.
     Token(TokenArgs),
     /// Ask whether a server is ready; for a container's health check.
@@ -63,12 +71,66 @@ enum Command {
 struct InitArgs {
     /// The directory to make.
     data: PathBuf,
-    /// Name of the registry, the first part of its log's origin.
-    #[arg(long, default_value = "canhbao.example")]
-    registry: String,
+    /// Name of the registry, the first part of its log's origin [default: canhbao.example].
+    #[arg(long, conflicts_with = "join")]
+    registry: Option<String>,
+    #[command(flatten)]
+    database: NewStoreArgs,
+    /// Make the directory of one more node, of the registry that this data directory of another node is of. Its keys, its
+    /// password file and its settings are copied; the log's key is new.
+    #[arg(long, value_name = "DIR", requires = "node")]
+    join: Option<PathBuf>,
     /// Also make a CA and a certificate for these names or addresses, to try it out.
     #[arg(long, value_name = "NAME")]
     self_signed: Vec<String>,
+}
+
+/// The database of a new registry, or of a new node.
+#[derive(Args)]
+struct NewStoreArgs {
+    /// An empty PostgreSQL database instead of an embedded one: postgres://USER@HOST:PORT/DATABASE, with
+    /// ?sslmode=verify-full&sslrootcert=FILE, or with ?sslmode=disable over loopback or a socket (?host=DIRECTORY).
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Name of this node, the second part of its log's origin [default: main].
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// A file with the database's password, mode 0600; it is copied into the data directory.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl NewStoreArgs {
+    fn over(&self, config: Config) -> Config {
+        let given = self.password_file.as_ref().map(|_| PathBuf::from(PASSWORD_FILE));
+        Config {
+            store: self.store.clone().unwrap_or(config.store),
+            node: self.node.clone().unwrap_or(config.node),
+            store_password_file: given.or(config.store_password_file),
+            ..config
+        }
+    }
+}
+
+/// Which database and which node, instead of what the configuration says.
+#[derive(Args)]
+struct StoreArgs {
+    /// Instead of the configured database.
+    #[arg(long, env = "CANHBAO_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// Instead of the configured name of this node.
+    #[arg(long, env = "CANHBAO_NODE", value_name = "NAME")]
+    node: Option<String>,
+}
+
+impl StoreArgs {
+    fn over(&self, config: Config) -> Config {
+        Config {
+            store: self.store.clone().unwrap_or(config.store),
+            node: self.node.clone().unwrap_or(config.node),
+            ..config
+        }
+    }
 }
 
 #[derive(Args)]
@@ -76,6 +138,8 @@ struct ServeArgs {
     /// The data directory.
     #[arg(long, env = "CANHBAO_DATA")]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Instead of the configured address.
     #[arg(long, env = "CANHBAO_LISTEN")]
     listen: Option<SocketAddr>,
@@ -106,6 +170,8 @@ struct DemoArgs {
     /// How many flags to generate in a new demo.
     #[arg(long, default_value_t = crate::demo::FLAGS_DEFAULT)]
     flags: u64,
+    #[command(flatten)]
+    database: NewStoreArgs,
 }
 
 /// Which server, and as whom.
@@ -247,22 +313,23 @@ enum Failure {
 /// Runs the command of this process.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let done = actix_web::rt::System::new().block_on(async {
-        match cli.command {
-            Command::Init(args) => run::init(&args).await,
-            Command::Serve(args) => run::serve(&args).await,
-            Command::Demo(args) => run::demo(&args).await,
-            Command::Party(command) => admin::party(command).await,
-            Command::Client(command) => admin::client(command).await,
-            Command::Import(args) => import::import(&args).await,
-            Command::Log(command) => audit::log(&command).await,
-            Command::Receipt(command) => audit::receipt(&command),
-            Command::Backup(args) => backup::backup(&args),
-            Command::Restore(args) => backup::restore(&args),
-            Command::Token(args) => admin::token(&args).await,
-            Command::Health(args) => admin::health(&args).await,
-        }
-    });
+    let system = actix_web::rt::System::new();
+    // What opens a database waits for it, which must not be done within the system.
+    let done = match cli.command {
+        Command::Init(args) => init::init(&args, &system),
+        Command::Serve(args) => run::serve(&args, &system),
+        Command::Demo(args) => run::demo(&args, &system),
+        Command::Party(command) => system.block_on(admin::party(command)),
+        Command::Client(command) => system.block_on(admin::client(command)),
+        Command::Import(args) => system.block_on(import::import(&args)),
+        Command::Log(command) => audit::log(&command, &system),
+        Command::Receipt(command) => audit::receipt(&command),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Migrate(args) => migrate::migrate(&args),
+        Command::Token(args) => system.block_on(admin::token(&args)),
+        Command::Health(args) => system.block_on(admin::health(&args)),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -1,99 +1,21 @@
-//! `init`, `serve` and `demo`: what opens a data directory.
+//! `serve` and `demo`: what opens a data directory and serves it. The database is waited for on this thread, and the requests
+//! are answered only then.
 
-use super::{DemoArgs, Failure, InitArgs, ServeArgs};
+use super::{DemoArgs, Failure, ServeArgs};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::demo::{self, DemoError, DemoFile};
-use crate::domain::party::{
-    AccessState, Client, ClientId, Credential, CredentialKind, Party, PartyId, Quotas, Role, Scope, Scopes,
-};
-use crate::domain::{Actor, RequestId, Timestamp};
+use crate::domain::Timestamp;
 use crate::entropy;
-use crate::registry::{Call, Registry, Seed};
 use crate::server::{
     self, ClockBehindLog, Home, HomeError, SelfSigned, ServeError, Server, bind, log_to_stderr, recorder,
 };
-use serde::{Deserialize, Serialize};
+use actix_web::rt::SystemRunner;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-pub const CREDENTIAL_FILE: &str = "operator.json";
-
-/// What a command needs to reach a server: as `init` writes it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CredentialFile {
-    pub base_url: String,
-    pub ca_file: Option<PathBuf>,
-    pub client_id: String,
-    pub client_secret: String,
-}
-
-pub async fn init(args: &InitArgs) -> Result<(), Failure> {
-    let config = Config { registry: args.registry.clone(), ..Config::default() }.checked()?;
-    let home = Home::create(&args.data, &config, now())?;
-    let ca_file = match args.self_signed.as_slice() {
-        [] => None,
-        names => Some(absolute(&server::self_signed(home.path(), names)?.ca)?),
-    };
-    let url = url_of(&config, config.listen);
-    let path = home.path().join(CREDENTIAL_FILE);
-    let server = Server::open(home, config, url.clone(), ClockBehindLog::Refuse)?;
-    let (client_id, client_secret) = first_operator(server.registry).await?;
-    let credential = CredentialFile { base_url: url, ca_file, client_id, client_secret };
-    let text = serde_json::to_string_pretty(&credential).map_err(|error| Failure::Said(error.to_string()))?;
-    crate::auth::key_file::create_private(&path, &text).map_err(HomeError::from)?;
-    server.registry.close().await;
-    server.finish()?;
-    println!("made {}", args.data.display());
-    println!("the first operator's credential: {}", path.display());
-    if args.self_signed.is_empty() {
-        println!("put your certificate into {0}/tls/server.pem and {0}/tls/server.key, then:", args.data.display());
-    }
-    println!("canhbao serve --data {}", args.data.display());
-    Ok(())
-}
-
-async fn first_operator(registry: &Registry) -> Result<(String, String), Failure> {
-    let broken = || Failure::Said("the first operator could not be made".to_owned());
-    let at = registry.now();
-    let party = PartyId::parse("operator").ok_or_else(broken)?;
-    let id = ClientId::parse("operator").ok_or_else(broken)?;
-    let (secret, phc) = registry.authority().new_secret().await.map_err(|error| Failure::Said(error.to_string()))?;
-    let random = entropy::bytes16().map_err(|error| Failure::Said(error.to_string()))?;
-    let actor = Actor { party: party.clone(), client: id.clone() };
-    let call = Call { request_id: RequestId::mint(at, random), at, actor };
-    let seeds = [
-        Seed::Party(Party {
-            id: party.clone(),
-            name: "Operator".to_owned(),
-            role: Role::Operator,
-            state: AccessState::Enabled,
-            version: 1,
-            created_at: at,
-        }),
-        Seed::Client(Box::new(Client {
-            id: id.clone(),
-            party,
-            name: "First operator".to_owned(),
-            scopes: Scopes::of(&[Scope::Admin]),
-            quotas: Quotas::default(),
-            state: AccessState::Enabled,
-            version: 1,
-            created_at: at,
-            tokens_void_until: None,
-            credentials: vec![Credential { kind: CredentialKind::Secret { phc }, created_at: at, expires_at: None }],
-        })),
-    ];
-    for seed in seeds {
-        let pending = registry.sow(&call, seed).map_err(|error| Failure::Said(format!("{error:?}")))?;
-        pending.durable().await.map_err(|error| Failure::Said(error.to_string()))?;
-    }
-    Ok((id.to_string(), secret.expose().to_owned()))
-}
-
-pub async fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    let mut config = Config::read(&args.data)?;
+pub fn serve(args: &ServeArgs, system: &SystemRunner) -> Result<(), Failure> {
+    let mut config = args.store.over(Config::read(&args.data)?);
     config.listen = args.listen.unwrap_or(config.listen);
     config.metrics_listen = args.metrics_listen.unwrap_or(config.metrics_listen);
     let config = config.checked()?;
@@ -105,18 +27,17 @@ pub async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let home = Home::open(&args.data)?;
     let home = if args.sign_uncovered { home.signing_uncovered() } else { home };
     let behind = if args.go_on_from_log_time { ClockBehindLog::GoOnFromLog } else { ClockBehindLog::Refuse };
-    let listeners = Listeners::bind(&config)?;
+    let listeners = system.block_on(Listeners::bind(&config))?;
     let url = url_of(&config, listeners.address);
     let server = Server::open(home, config, url, behind)?;
-    listeners
-        .serve(server, |address| {
-            println!("listening on https://{address}");
-            Ok(())
-        })
-        .await
+    let serving = listeners.serve(server, |address| {
+        println!("listening on https://{address}");
+        Ok(())
+    });
+    system.block_on(serving)
 }
 
-pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
+pub fn demo(args: &DemoArgs, system: &SystemRunner) -> Result<(), Failure> {
     log_to_stderr("warn,canhbao=info")?;
     let temporary = match &args.data {
         Some(_) => None,
@@ -124,10 +45,13 @@ pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     };
     let data = args.data.clone().or_else(|| temporary.as_ref().map(|made| made.0.clone()));
     let data = data.ok_or_else(|| Failure::Said("no data directory".to_owned()))?;
-    let config = demo::config(args.listen, args.metrics_listen).checked()?;
     let is_new = !Home::exists(&data);
-    let home = if is_new { Home::create(&data, &config, now())? } else { Home::open(&data)? };
-    let listeners = Listeners::bind(&config)?;
+    let config = demo::config(args.listen, args.metrics_listen);
+    let config = if is_new { config } else { with_store_of(config, &data)? };
+    let config = args.database.over(config).checked()?;
+    let password = args.database.password_file.as_deref();
+    let home = if is_new { Home::create(&data, &config, password, now())? } else { Home::open(&data)? };
+    let listeners = system.block_on(Listeners::bind(&config))?;
     let base_url = url_of(&config, listeners.address);
     let ca = if is_new {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), listeners.address.ip().to_string()];
@@ -136,20 +60,29 @@ pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
         SelfSigned { ca: data.join("tls/ca.pem") }
     };
     let server = Server::open(home, config, base_url.clone(), ClockBehindLog::Refuse)?;
-    let clients = if is_new { demo::seed(server.registry, args.flags).await? } else { DemoFile::read(&data)?.clients };
+    let clients =
+        if is_new { system.block_on(demo::seed(server.registry, args.flags))? } else { DemoFile::read(&data)?.clients };
     let file = DemoFile { base_url, ca_file: absolute(&ca.ca)?, clients };
     file.write(&data)?;
     if is_new {
         server.finish()?;
     }
-    listeners
-        .serve(server, |address| {
-            println!("{}", file.commands());
-            println!("demo.json: {}", data.join(demo::FILE).display());
-            println!("listening on https://{address}");
-            Ok(())
-        })
-        .await
+    let serving = listeners.serve(server, |address| {
+        println!("{}", file.commands());
+        println!("demo.json: {}", data.join(demo::FILE).display());
+        println!("listening on https://{address}");
+        Ok(())
+    });
+    system.block_on(serving)
+}
+
+/// What was made in a shared database goes on there.
+fn with_store_of(config: Config, data: &Path) -> Result<Config, Failure> {
+    let made = Config::read(data)?;
+    if made.store.is_empty() {
+        return Ok(config);
+    }
+    Ok(Config { store: made.store, node: made.node, store_password_file: made.store_password_file, ..config })
 }
 
 /// Both sockets, bound before anything is loaded, so that a taken port is told at once.
@@ -160,7 +93,8 @@ struct Listeners {
 }
 
 impl Listeners {
-    fn bind(config: &Config) -> Result<Self, Failure> {
+    /// Asynchronous, since a socket is made for the system that will serve it.
+    async fn bind(config: &Config) -> Result<Self, Failure> {
         let https = bind(config.listen)?;
         let address = https.local_addr().map_err(|error| Failure::Said(error.to_string()))?;
         Ok(Self { https, operations: bind(config.metrics_listen)?, address })
@@ -197,11 +131,11 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-fn url_of(config: &Config, address: SocketAddr) -> String {
+pub fn url_of(config: &Config, address: SocketAddr) -> String {
     if config.url.is_empty() { format!("https://{address}") } else { config.url.clone() }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::Said(format!("{}: {error}", path.display())))
 }
 

@@ -1,13 +1,13 @@
 //! The bank directory: which BIN a bank's code, SWIFT code, short or former name stands for.
 //! It must never let one name stand for two banks, nor guess at an unknown one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::ascii::Ascii;
-use super::table::{DirectoryError, DirectoryFault, NameKey, aliases, rows};
+use super::table::{DirectoryError, DirectoryFault, NameKey, Names, aliases, rows};
 
 /// The directory that ships with the program. Sources of codes disagree, so each code in use is an alias.
 const BUILT_IN: &str = include_str!("banks.csv");
@@ -88,8 +88,8 @@ impl Institution {
 #[derive(Debug, Clone)]
 pub struct BankDirectory {
     institutions: BTreeMap<Bin, Institution>,
-    names: HashMap<NameKey, Bin>,
-    swifts: HashMap<NameKey, Bin>,
+    names: Names<Bin>,
+    swifts: Names<Bin>,
 }
 
 impl BankDirectory {
@@ -98,7 +98,7 @@ impl BankDirectory {
     /// they must be dates, but a name resolves whatever the day is, as flags outlive renamings.
     pub fn parse(csv: &str) -> Result<Self, DirectoryError> {
         let rows = rows::<Row>(csv, &COLUMNS)?;
-        let mut directory = Self { institutions: BTreeMap::new(), names: HashMap::new(), swifts: HashMap::new() };
+        let mut directory = Self { institutions: BTreeMap::new(), names: Names::default(), swifts: Names::default() };
         // Current rows go first, wherever they stand: a former row adds names to its bank.
         let mut former = Vec::new();
         for (line, row) in rows {

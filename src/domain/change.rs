@@ -1,9 +1,9 @@
 //! A change: one numbered step of the registry, as the new whole state of what changed and the version it must
 //! replace. It says nothing of how it is stored or looked up.
 
-use super::Flag;
 use super::import::ImportStep;
 use super::party::{Client, Party};
+use super::{Correction, Flag, Objection};
 
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -23,6 +23,13 @@ pub enum Change {
         replaces: Replaces,
         client: Box<Client>,
     },
+    Objection {
+        replaces: Replaces,
+        objection: Box<Objection>,
+    },
+    Correction(Correction),
+    /// Several that belong to one act, in this order: all of them are made, or none. None of them is such a change itself.
+    Together(Vec<Change>),
 }
 
 /// The precondition of a change.
@@ -34,12 +41,30 @@ pub enum Replaces {
 
 impl Change {
     /// The flags whose new state the change carries.
-    pub fn flags(&self) -> &[Flag] {
+    pub fn flags(&self) -> impl Iterator<Item = &Flag> {
+        self.parts().iter().flat_map(|part| match part {
+            Self::Flag { flag, .. } => std::slice::from_ref(flag.as_ref()),
+            Self::Flags(flags) => flags.as_slice(),
+            Self::Import(step) => step.flags.as_slice(),
+            Self::Party { .. }
+            | Self::Client { .. }
+            | Self::Objection { .. }
+            | Self::Correction(_)
+            | Self::Together(_) => &[],
+        })
+    }
+
+    /// The changes that it consists of: itself, unless it is several.
+    pub fn parts(&self) -> &[Self] {
         match self {
-            Self::Flag { flag, .. } => std::slice::from_ref(flag),
-            Self::Flags(flags) => flags,
-            Self::Import(step) => &step.flags,
-            Self::Party { .. } | Self::Client { .. } => &[],
+            Self::Together(parts) => parts,
+            Self::Flag { .. }
+            | Self::Flags(_)
+            | Self::Import(_)
+            | Self::Party { .. }
+            | Self::Client { .. }
+            | Self::Objection { .. }
+            | Self::Correction(_) => std::slice::from_ref(self),
         }
     }
 
@@ -50,6 +75,9 @@ impl Change {
             Self::Import(_) => "import",
             Self::Party { .. } => "party",
             Self::Client { .. } => "client",
+            Self::Objection { .. } => "objection",
+            Self::Correction(_) => "correction",
+            Self::Together(_) => "together",
         }
     }
 }

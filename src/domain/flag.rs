@@ -1,14 +1,11 @@
-//! A flag and the moves of its life. Every move is a pure function from one version to the next, so that an
-//! illegal one can never be stored: never active without approval or urgency, never approved by its raiser,
-//! never answering after its end.
+//! One version of a flag, whole, and how it begins. How it goes on stands in `moves`: every version is made by a pure
+//! function, so that an illegal one can never be stored.
 
+use super::amendment::Pending;
 use super::party::{ClientId, PartyId};
+use super::proposal::{Proposal, ProposalError};
 use super::{Category, FlagId, Subject, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
-
-const DAY_MS: u64 = 86_400_000;
-/// An urgent flag answers for this long; without approval it then expires.
-pub const URGENT_MS: u64 = 3 * DAY_MS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -84,21 +81,6 @@ pub struct Source {
     pub reference: Option<String>,
 }
 
-/// What an officer proposes, already in normal form.
-#[derive(Clone, Debug)]
-pub struct Proposal {
-    pub subject: Subject,
-    pub verdict: Verdict,
-    pub category: Category,
-    pub case: String,
-    pub reason: String,
-    pub legal_basis: Option<LegalBasis>,
-    pub expires_at: Option<Timestamp>,
-    pub urgency: Urgency,
-    pub linked: Vec<Subject>,
-    pub source: Source,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Urgency {
@@ -106,11 +88,51 @@ pub enum Urgency {
     Urgent,
 }
 
+/// Why a flag was lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiftCause {
+    /// It should never have been there: everybody who was answered with it must be told.
+    Wrong,
+    /// It was right, and is over.
+    Ended,
+}
+
+/// What makes a new version; named as the acts of the log are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlagMove {
+    #[serde(rename = "flag.raise")]
+    Raise,
+    #[serde(rename = "flag.approve")]
+    Approve,
+    #[serde(rename = "flag.reject")]
+    Reject,
+    #[serde(rename = "flag.lift")]
+    Lift,
+    #[serde(rename = "flag.renew")]
+    Renew,
+    #[serde(rename = "flag.amend")]
+    Amend,
+    #[serde(rename = "flag.transfer")]
+    Transfer,
+}
+
+/// Who made a version of a flag, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    #[serde(rename = "move")]
+    pub what: FlagMove,
+    pub by: Actor,
+    pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// One version of a flag, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flag {
     pub id: FlagId,
-    #[serde(with = "super::subject::as_canonical")]
+    #[serde(with = "super::as_canonical")]
     pub subject: Subject,
     pub verdict: Verdict,
     pub category: Category,
@@ -119,7 +141,7 @@ pub struct Flag {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_basis: Option<LegalBasis>,
     pub source: Source,
-    #[serde(default, with = "super::subject::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "super::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<Subject>,
     pub urgency: Urgency,
     pub state: FlagState,
@@ -144,63 +166,35 @@ pub struct Flag {
     pub closed_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_reason: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposalError {
-    #[error("a flag's verdict is warn, hold or block")]
-    ClearVerdict,
-    #[error("a block needs a legal basis")]
-    NoLegalBasis,
-    #[error("only a warn or a hold may be urgent")]
-    UrgentBlock,
-    #[error("the expiry is not in the future")]
-    ExpiryPast,
-    #[error("the expiry is later than the verdict allows")]
-    ExpiryTooLate,
-    #[error("a flag cannot be linked to its own subject, nor twice to another")]
-    LinkedTwice,
-}
-
-impl ProposalError {
-    /// The field at fault, as a JSON Pointer.
-    pub fn pointer(self) -> &'static str {
-        match self {
-            Self::ClearVerdict => "/verdict",
-            Self::NoLegalBasis => "/legal_basis",
-            Self::UrgentBlock => "/urgent",
-            Self::ExpiryPast | Self::ExpiryTooLate => "/expires_at",
-            Self::LinkedTwice => "/linked",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MoveError {
-    #[error("a flag that is {} cannot be {wanted}", from.as_str())]
-    Illegal { from: FlagState, wanted: &'static str },
-    #[error("the flag is approved already")]
-    ApprovedAlready,
-    #[error("the expiry that was asked for has passed")]
-    ExpiryPassed,
-    #[error("another officer than the one who raised the flag must decide on it")]
-    SameOfficer,
-}
-
-/// How long a flag of this verdict lasts if nothing is asked for, and at most.
-fn lifetime_ms(verdict: Verdict) -> (u64, u64) {
-    match verdict {
-        Verdict::Clear | Verdict::Warn => (180 * DAY_MS, 365 * DAY_MS),
-        Verdict::Hold => (30 * DAY_MS, 90 * DAY_MS),
-        Verdict::Block => (365 * DAY_MS, 3 * 365 * DAY_MS),
-    }
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing_cause: Option<LiftCause>,
+    /// None in versions from before there were units: the raiser's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unit: Option<PartyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) officer: Option<ClientId>,
+    /// Units that see it beside the owner's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coordinating: Vec<PartyId>,
+    /// Who changed it before it was decided on, and so does not decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) drafted_by: Vec<ClientId>,
+    /// An amendment that waits for its approval; what stands beside it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Box<Pending>>,
+    /// What the version before linked to and this one does not.
+    #[serde(default, with = "super::as_canonical::each", skip_serializing_if = "Vec::is_empty")]
+    pub unlinked: Vec<Subject>,
+    /// None in versions from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) step: Option<Step>,
 }
 
 impl Flag {
     pub fn propose(id: FlagId, proposal: Proposal, by: Actor, now: Timestamp) -> Result<Self, ProposalError> {
-        proposal.check(now)?;
+        proposal.check(&by.party, now)?;
         let urgent = proposal.urgency == Urgency::Urgent;
-        let urgent_end = now.plus_ms(URGENT_MS);
+        let urgent_end = now.plus_ms(super::proposal::URGENT_MS);
         Ok(Self {
             id,
             subject: proposal.subject,
@@ -214,7 +208,7 @@ impl Flag {
             urgency: proposal.urgency,
             state: if urgent { FlagState::Active } else { FlagState::Proposed },
             version: 1,
-            raised_by: by,
+            raised_by: by.clone(),
             raised_at: now,
             approved_by: None,
             approved_at: None,
@@ -228,6 +222,14 @@ impl Flag {
             closed_by: None,
             closed_at: None,
             closing_reason: None,
+            closing_cause: None,
+            unit: Some(proposal.unit.unwrap_or_else(|| by.party.clone())),
+            officer: Some(by.client.clone()),
+            coordinating: proposal.coordinating,
+            drafted_by: Vec::new(),
+            pending: None,
+            unlinked: Vec::new(),
+            step: Some(Step { what: FlagMove::Raise, by, at: now, reason: None }),
         })
     }
 
@@ -239,88 +241,43 @@ impl Flag {
         }
     }
 
-    pub fn approve(&self, by: Actor, now: Timestamp) -> Result<Self, MoveError> {
-        self.open_to_decision("approved", now)?;
-        self.decided_by_another(&by)?;
-        if self.expiry_wanted.is_some_and(|end| end <= now) {
-            return Err(MoveError::ExpiryPassed);
-        }
-        let (default_ms, _) = lifetime_ms(self.verdict);
-        Ok(Self {
-            state: FlagState::Active,
-            since: self.since.or(Some(now)),
-            expires_at: self.expiry_wanted.or(Some(now.plus_ms(default_ms))),
-            approved_by: Some(by),
-            approved_at: Some(now),
-            ..self.next_version()
-        })
+    /// The unit that answers for it.
+    pub fn unit(&self) -> &PartyId {
+        self.unit.as_ref().unwrap_or(&self.raised_by.party)
     }
 
-    pub fn reject(&self, by: Actor, reason: String, now: Timestamp) -> Result<Self, MoveError> {
-        self.open_to_decision("rejected", now)?;
-        self.decided_by_another(&by)?;
-        Ok(self.closed(FlagState::Rejected, by, reason, now))
+    /// The officer who answers for it.
+    pub fn officer(&self) -> &ClientId {
+        self.officer.as_ref().unwrap_or(&self.raised_by.client)
     }
 
-    /// Anybody who may write flags can lift one, its raiser too: an innocent holder should not wait for a second officer.
-    pub fn lift(&self, by: Actor, reason: String, now: Timestamp) -> Result<Self, MoveError> {
-        match self.state_at(now) {
-            FlagState::Active => Ok(self.closed(FlagState::Lifted, by, reason, now)),
-            from @ (FlagState::Proposed | FlagState::Rejected | FlagState::Lifted | FlagState::Expired) => {
-                Err(MoveError::Illegal { from, wanted: "lifted" })
+    /// Who made this version. What older versions do not say is told by what they are.
+    pub fn step(&self) -> Step {
+        let told = |what, by: &Option<Actor>, at: Option<Timestamp>| Step {
+            what,
+            by: by.clone().unwrap_or_else(|| self.raised_by.clone()),
+            at: at.unwrap_or(self.raised_at),
+            reason: self.closing_reason.clone(),
+        };
+        match (&self.step, self.state) {
+            (Some(step), _) => step.clone(),
+            (None, FlagState::Rejected) => told(FlagMove::Reject, &self.closed_by, self.closed_at),
+            (None, FlagState::Lifted | FlagState::Expired) => told(FlagMove::Lift, &self.closed_by, self.closed_at),
+            (None, FlagState::Active) if self.version > 1 => {
+                told(FlagMove::Approve, &self.approved_by, self.approved_at)
             }
+            (None, FlagState::Proposed | FlagState::Active) => told(FlagMove::Raise, &None, None),
         }
     }
 
-    /// A proposal waits for a decision, and so does an urgent flag that nobody has approved yet.
-    fn open_to_decision(&self, wanted: &'static str, now: Timestamp) -> Result<(), MoveError> {
-        match self.state_at(now) {
-            FlagState::Proposed => Ok(()),
-            FlagState::Active if self.approved_by.is_none() => Ok(()),
-            FlagState::Active if wanted == "approved" => Err(MoveError::ApprovedAlready),
-            from @ (FlagState::Active | FlagState::Rejected | FlagState::Lifted | FlagState::Expired) => {
-                Err(MoveError::Illegal { from, wanted })
-            }
-        }
+    /// Whether the flag names the subject, as its own or by link.
+    pub fn names(&self, subject: &Subject) -> bool {
+        self.subject == *subject || self.linked.contains(subject)
     }
 
-    fn decided_by_another(&self, by: &Actor) -> Result<(), MoveError> {
-        if by.client == self.raised_by.client { Err(MoveError::SameOfficer) } else { Ok(()) }
-    }
-
-    fn next_version(&self) -> Self {
-        Self { version: self.version.saturating_add(1), ..self.clone() }
-    }
-
-    fn closed(&self, state: FlagState, by: Actor, reason: String, now: Timestamp) -> Self {
-        Self { state, closed_by: Some(by), closed_at: Some(now), closing_reason: Some(reason), ..self.next_version() }
-    }
-}
-
-impl Proposal {
-    fn check(&self, now: Timestamp) -> Result<(), ProposalError> {
-        if self.verdict == Verdict::Clear {
-            return Err(ProposalError::ClearVerdict);
-        }
-        if self.verdict == Verdict::Block && self.urgency == Urgency::Urgent {
-            return Err(ProposalError::UrgentBlock);
-        }
-        if self.verdict == Verdict::Block && self.legal_basis.is_none() {
-            return Err(ProposalError::NoLegalBasis);
-        }
-        if let Some(end) = self.expires_at {
-            let (_, longest_ms) = lifetime_ms(self.verdict);
-            if end <= now {
-                return Err(ProposalError::ExpiryPast);
-            }
-            if end > now.plus_ms(longest_ms) {
-                return Err(ProposalError::ExpiryTooLate);
-            }
-        }
-        let mut named: std::collections::HashSet<&Subject> = std::collections::HashSet::from([&self.subject]);
-        if !self.linked.iter().all(|linked| named.insert(linked)) {
-            return Err(ProposalError::LinkedTwice);
-        }
-        Ok(())
+    /// Whether checks were answered with what should never have been there.
+    pub fn must_be_corrected(&self) -> bool {
+        let was_wrong = self.state == FlagState::Rejected || self.closing_cause == Some(LiftCause::Wrong);
+        was_wrong && self.since.is_some()
     }
 }

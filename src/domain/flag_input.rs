@@ -1,10 +1,12 @@
 //! A proposal as a client writes it, before it is understood: the one parse of `POST /v1/flags` and of every row of an
 //! import. Its errors name fields and rules, never a value.
 
+use super::input::{InputError, subjects, text};
+use super::party::PartyId;
 use super::strict::{Object, object, present, present_object, word};
 use super::{
-    Category, Directory, Fault, LegalBasis, Proposal, Source, SourceKind, Subject, SubjectError, SubjectInput,
-    Timestamp, Urgency, Verdict, Violation,
+    COORDINATING_MAX, Category, Directory, LegalBasis, Proposal, Source, SourceKind, Subject, SubjectInput, Timestamp,
+    Urgency, Verdict,
 };
 use serde::Deserialize;
 
@@ -36,6 +38,10 @@ pub struct FlagInput<'a> {
     pub linked: Vec<Object<SubjectInput<'a>>>,
     #[serde(default, deserialize_with = "present_object")]
     pub source: Option<SourceInput>,
+    #[serde(default, deserialize_with = "present")]
+    pub unit: Option<PartyId>,
+    #[serde(default)]
+    pub coordinating: Vec<PartyId>,
 }
 
 #[derive(Deserialize)]
@@ -55,81 +61,73 @@ pub struct SourceInput {
     pub reference: Option<String>,
 }
 
-/// Why an input is no proposal: where, and whether its shape is wrong (400) or a subject's value (422).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputError {
-    pub violation: Violation,
-    pub fault: Fault,
-}
-
-impl InputError {
-    pub fn shape(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { violation: Violation { pointer: pointer.into(), reason: reason.into() }, fault: Fault::Shape }
-    }
-
-    /// Of a subject that stands at `pointer`.
-    pub fn of_subject(error: SubjectError, pointer: &str) -> Self {
-        Self { violation: error.violation.under(pointer), fault: error.fault }
-    }
-}
-
 impl FlagInput<'_> {
     pub fn parse(self, directory: &Directory) -> Result<Proposal, InputError> {
-        if self.linked.len() > LINKED_MAX {
-            return Err(InputError::shape("/linked", "expected at most 16 subjects"));
-        }
-        let subject = |input: &SubjectInput<'_>, pointer: &str| {
-            Subject::parse(input, directory).map_err(|error| InputError::of_subject(error, pointer))
-        };
-        let linked = self.linked.iter().enumerate();
+        let subject = Subject::parse(&self.subject, directory);
         Ok(Proposal {
-            subject: subject(&self.subject, "/subject")?,
+            subject: subject.map_err(|error| InputError::of_subject(error, "/subject"))?,
             verdict: self.verdict,
             category: self.category,
-            case: text(self.case, "/case", CASE_CHARS_MAX)?,
-            reason: text(self.reason, "/reason", REASON_CHARS_MAX)?,
-            legal_basis: self.legal_basis.map(LegalBasisInput::parse).transpose()?,
+            case: case(self.case, "/case")?,
+            reason: reason(self.reason, "/reason")?,
+            legal_basis: self.legal_basis.map(|basis| basis.parse("/legal_basis")).transpose()?,
             expires_at: self.expires_at,
             urgency: if self.urgent { Urgency::Urgent } else { Urgency::Normal },
-            linked: linked
-                .map(|(place, Object(input))| subject(input, &format!("/linked/{place}")))
-                .collect::<Result<_, _>>()?,
+            linked: linked(&self.linked, "/linked", directory)?,
             source: match self.source {
                 None => Source { kind: SourceKind::Police, reference: None },
                 Some(source) => source.parse()?,
             },
+            unit: self.unit,
+            coordinating: coordinating(self.coordinating, "/coordinating")?,
         })
     }
 }
 
 impl LegalBasisInput {
-    pub fn parse(self) -> Result<LegalBasis, InputError> {
+    pub fn parse(self, pointer: &str) -> Result<LegalBasis, InputError> {
+        let at = |field: &str| format!("{pointer}/{field}");
         let is_date = self.issued_on.len() == 10 && self.issued_on.parse::<jiff::civil::Date>().is_ok();
         if !is_date {
-            return Err(InputError::shape("/legal_basis/issued_on", "expected a date such as 2026-11-20"));
+            return Err(InputError::shape(at("issued_on"), "expected a date such as 2026-11-20"));
         }
         Ok(LegalBasis {
-            document: text(self.document, "/legal_basis/document", DOCUMENT_CHARS_MAX)?,
+            document: text(self.document, at("document"), DOCUMENT_CHARS_MAX)?,
             issued_on: self.issued_on,
-            authority: text(self.authority, "/legal_basis/authority", AUTHORITY_CHARS_MAX)?,
+            authority: text(self.authority, at("authority"), AUTHORITY_CHARS_MAX)?,
         })
     }
 }
 
 impl SourceInput {
-    pub fn parse(self) -> Result<Source, InputError> {
+    fn parse(self) -> Result<Source, InputError> {
         let reference = self.reference.map(|given| text(given, "/source/reference", REFERENCE_CHARS_MAX));
         Ok(Source { kind: self.kind, reference: reference.transpose()? })
     }
 }
 
-/// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.
-pub fn text(given: String, pointer: &str, chars_max: usize) -> Result<String, InputError> {
-    let fits = (1..=chars_max).contains(&given.chars().count()) && !given.chars().any(char::is_control);
-    if fits {
-        Ok(given)
-    } else {
-        let reason = format!("expected 1 to {chars_max} characters and no control characters");
-        Err(InputError::shape(pointer, reason))
+pub fn case(given: String, pointer: &str) -> Result<String, InputError> {
+    text(given, pointer, CASE_CHARS_MAX)
+}
+
+pub fn reason(given: String, pointer: &str) -> Result<String, InputError> {
+    text(given, pointer, REASON_CHARS_MAX)
+}
+
+pub fn linked(
+    given: &[Object<SubjectInput<'_>>],
+    pointer: &str,
+    directory: &Directory,
+) -> Result<Vec<Subject>, InputError> {
+    if given.len() > LINKED_MAX {
+        return Err(InputError::shape(pointer, "expected at most 16 subjects"));
     }
+    subjects(given, pointer, directory)
+}
+
+pub fn coordinating(given: Vec<PartyId>, pointer: &str) -> Result<Vec<PartyId>, InputError> {
+    if given.len() > COORDINATING_MAX {
+        return Err(InputError::shape(pointer, "expected at most 8 units"));
+    }
+    Ok(given)
 }

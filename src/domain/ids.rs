@@ -45,16 +45,20 @@ macro_rules! type_id {
         impl $name {
             const TEXT_BYTES: usize = $prefix.len() + 1 + SUFFIX_CHARS;
 
-            /// Hands the text to `use_it`. Every answer holds several ids, so it is made on the stack.
-            fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+            /// The text. Every answer holds several ids, so it is made on the stack.
+            pub fn ascii(&self) -> [u8; Self::TEXT_BYTES] {
                 let mut text = [b'_'; Self::TEXT_BYTES];
                 let (prefix, rest) = text.split_at_mut($prefix.len());
                 prefix.copy_from_slice($prefix.as_bytes());
                 if let Some(suffix) = rest.last_chunk_mut() {
                     encode(self.0, suffix);
                 }
+                text
+            }
+
+            fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
                 // ASCII throughout, so that this never fails.
-                use_it(std::str::from_utf8(&text).unwrap_or_default())
+                use_it(std::str::from_utf8(&self.ascii()).unwrap_or_default())
             }
         }
 
@@ -94,6 +98,10 @@ type_id!(
 type_id!(
     /// One decision of the police about one subject.
     FlagId, "flag"
+);
+type_id!(
+    /// One objection to a flag.
+    ObjectionId, "objection"
 );
 type_id!(
     /// One file of flags that was handed in.

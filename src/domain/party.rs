@@ -26,8 +26,7 @@ macro_rules! name_id {
                 &self.0
             }
 
-            /// The same text in a place of its own, for who uses it so often that counting its users together with others
-            /// would cost more.
+            /// The same text in a place of its own: counting its users together with others would cost more than it.
             pub fn copied(&self) -> Self {
                 Self(self.as_str().into())
             }
@@ -345,6 +344,8 @@ pub struct Party {
     pub id: PartyId,
     pub name: String,
     pub role: Role,
+    /// Of a police unit: the one above it. It never changes, so that no circle can come about.
+    pub parent: Option<PartyId>,
     pub state: AccessState,
     pub version: u32,
     pub created_at: Timestamp,

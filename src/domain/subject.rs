@@ -244,9 +244,10 @@ impl fmt::Debug for Subject {
     }
 }
 
-impl Serialize for Subject {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (first, second) = match self {
+impl Subject {
+    /// Its fields beside the kind. They are letters, digits and signs that JSON does not escape.
+    fn fields(&self) -> ((Field, &str), Option<(Field, &str)>) {
+        match self {
             Self::Account(Account { bin, number }) => {
                 ((Field::Bank, bin.as_str()), Some((Field::Number, number.as_str())))
             }
@@ -256,7 +257,25 @@ impl Serialize for Subject {
             Self::Person(id) => ((Field::IdNumber, id.as_str()), None),
             Self::Organisation(code) => ((Field::TaxCode, code.as_str()), None),
             Self::Phone(phone) => ((Field::Number, phone.as_str()), None),
-        };
+        }
+    }
+
+    /// Appends what `serialize` gives a JSON serializer, without looking for what needs escaping.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let (first, second) = self.fields();
+        let mut put = |parts: [&str; 3]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        put(["{\"kind\":\"", self.kind().as_str(), "\""]);
+        for (field, value) in [first].into_iter().chain(second) {
+            put([",\"", field.name(), "\":\""]);
+            put([value, "\"", ""]);
+        }
+        put(["}", "", ""]);
+    }
+}
+
+impl Serialize for Subject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (first, second) = self.fields();
         let length = 2 + second.iter().count();
         let mut object = serializer.serialize_struct("Subject", length)?;
         object.serialize_field("kind", self.kind().as_str())?;
@@ -264,39 +283,6 @@ impl Serialize for Subject {
             object.serialize_field(field.name(), value)?;
         }
         object.end()
-    }
-}
-
-/// How a stored flag holds its subjects: as canonical text.
-pub mod as_canonical {
-    use super::Subject;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::borrow::Cow;
-
-    pub fn serialize<S: Serializer>(subject: &Subject, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&subject.canonical())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Subject, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        Subject::from_canonical(&text).ok_or_else(|| D::Error::custom("expected a canonical subject"))
-    }
-
-    /// For lists of subjects.
-    pub mod each {
-        use super::Subject;
-        use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-        pub fn serialize<S: Serializer>(subjects: &[Subject], serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(subjects.iter().map(Subject::canonical))
-        }
-
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Subject>, D::Error> {
-            let texts = Vec::<String>::deserialize(deserializer)?;
-            let read = |text: &String| Subject::from_canonical(text);
-            let subjects: Option<Vec<Subject>> = texts.iter().map(read).collect();
-            subjects.ok_or_else(|| D::Error::custom("expected canonical subjects"))
-        }
     }
 }
 

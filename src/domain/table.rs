@@ -1,6 +1,8 @@
 //! Reading the directories' CSV files, which an operator may edit: strict, and each error names its line.
 //! It must never guess: an unknown column or an ambiguous name refuses the whole file.
 
+use std::collections::HashMap;
+
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -109,6 +111,9 @@ pub(super) fn rows<R: DeserializeOwned>(text: &str, columns: &[&str]) -> Result<
     }
     Ok(rows)
 }
+
+/// What names stand for. Only the operator's file adds names, so the quick hash has no enemy.
+pub(super) type Names<T> = HashMap<NameKey, T, foldhash::quality::RandomState>;
 
 /// A name as it is compared: upper-case ASCII letters and digits, without spaces, dots and dashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

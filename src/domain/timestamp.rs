@@ -53,8 +53,8 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// Hands `2026-11-24T03:00:00.123Z` to `use_it`; every answer holds one, so it is made on the stack.
-    fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
+    /// `2026-11-24T03:00:00.123Z`; every answer holds one, so it is made on the stack.
+    pub fn ascii(&self) -> [u8; 24] {
         let second = i64::try_from(self.0 / 1000).unwrap_or_default();
         let moment = jiff::Timestamp::from_second(second).unwrap_or_default();
         let civil = jiff::tz::Offset::UTC.to_datetime(moment);
@@ -75,8 +75,12 @@ impl Timestamp {
                 value /= 10;
             }
         }
+        text
+    }
+
+    fn with_text<T>(&self, use_it: impl FnOnce(&str) -> T) -> T {
         // ASCII throughout, so that this never fails.
-        use_it(std::str::from_utf8(&text).unwrap_or_default())
+        use_it(std::str::from_utf8(&self.ascii()).unwrap_or_default())
     }
 }
 

@@ -1,15 +1,13 @@
 //! E-wallet providers, wallet ids, and the rules by which a wallet is reached through a bank account.
 //! A wallet must never have two normal forms: an account that leads to one is that wallet.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::ascii::Ascii;
 use super::banks::Bin;
 use super::identifiers::{AccountNumber, IdentifierError, NUMBER_CHARS_MAX, letters_and_digits};
 use super::phone::PhoneNumber;
-use super::table::{DirectoryError, DirectoryFault, NameKey, aliases, rows};
+use super::table::{DirectoryError, DirectoryFault, NameKey, Names, aliases, rows};
 
 const BUILT_IN: &str = include_str!("wallets.csv");
 
@@ -99,7 +97,7 @@ impl Provider {
 #[derive(Debug, Clone)]
 pub struct WalletDirectory {
     providers: Vec<Provider>,
-    names: HashMap<NameKey, ProviderCode>,
+    names: Names<ProviderCode>,
     rules: Vec<Rule>,
 }
 
@@ -115,7 +113,7 @@ impl WalletDirectory {
     /// A row of the file is a provider, with a rule if it names a BIN; further rows of the same
     /// provider add rules.
     pub fn parse(csv: &str) -> Result<Self, DirectoryError> {
-        let mut directory = Self { providers: Vec::new(), names: HashMap::new(), rules: Vec::new() };
+        let mut directory = Self { providers: Vec::new(), names: Names::default(), rules: Vec::new() };
         for (line, row) in rows::<Row>(csv, &COLUMNS)? {
             let added = directory.add(row);
             added.map_err(|fault| DirectoryError::new(line, fault))?;

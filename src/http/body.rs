@@ -1,19 +1,21 @@
 //! Reading what clients send: bodies with a size, a time and a media type, JSON that names its faults, and query
 //! parameters of which none is unknown.
 
+use super::edge::arrival;
 use super::problem::{Problem, Slug};
+use crate::clock::Stopwatch;
 use crate::domain::strict::{Object, escape, explain};
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use serde::de::{Deserialize, DeserializeOwned};
 use std::future::{Future, Ready, poll_fn, ready};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A body must be there after this long.
+/// A body must be there so long after its request. The edge sees to it that a reader looks again then.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 pub const CHECK_BYTES_MAX: usize = 16 * 1024;
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -25,10 +27,9 @@ pub struct Unread {
     payload: Payload,
     /// From the head; a body longer than its limit is refused unread.
     length: Option<u64>,
-    media_type: String,
-    /// With its parameters.
-    content_type: String,
+    content_type: Option<HeaderValue>,
     is_encoded: bool,
+    since: Stopwatch,
 }
 
 impl FromRequest for Unread {
@@ -38,18 +39,14 @@ impl FromRequest for Unread {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let headers = request.headers();
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        ready(Ok(Self {
+        ready(arrival(request).map(|arrival| Self {
             payload: payload.take(),
             length: length.and_then(|length| length.parse().ok()),
-            media_type: request.content_type().to_owned(),
-            content_type: text_of(headers.get(header::CONTENT_TYPE)),
+            content_type: headers.get(header::CONTENT_TYPE).cloned(),
             is_encoded: headers.contains_key(header::CONTENT_ENCODING),
+            since: arrival.watch,
         }))
     }
-}
-
-fn text_of(value: Option<&header::HeaderValue>) -> String {
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 impl Unread {
@@ -68,7 +65,8 @@ impl Unread {
         if self.is_encoded {
             return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
         }
-        Ok((self.content_type, self.length, self.payload))
+        let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok((content_type.to_owned(), self.length, self.payload))
     }
 
     async fn read(self, bytes_max: usize, media_type: &'static str) -> Result<Bytes, Problem> {
@@ -79,12 +77,19 @@ impl Unread {
             return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
         }
         let mistyped = || Problem::new(Slug::UnsupportedMediaType, format!("Send it as {media_type}."));
-        if !self.media_type.is_empty() && !self.media_type.eq_ignore_ascii_case(media_type) {
+        let given = media_type_of(self.content_type.as_ref());
+        if !given.is_empty() && !given.eq_ignore_ascii_case(media_type.as_bytes()) {
             return Err(mistyped());
         }
-        let bytes = read(self.payload, bytes_max).await?;
-        if self.media_type.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
+        let bytes = read(self.payload, bytes_max, self.since).await?;
+        if given.is_empty() && !bytes.is_empty() { Err(mistyped()) } else { Ok(bytes) }
     }
+}
+
+/// Without its parameters; empty if there is none.
+fn media_type_of(content_type: Option<&HeaderValue>) -> &[u8] {
+    let mut parts = content_type.map(HeaderValue::as_bytes).unwrap_or_default().split(|byte| *byte == b';');
+    parts.next().unwrap_or_default().trim_ascii()
 }
 
 /// The body of an act that needs none: absent, or `{}`.
@@ -98,9 +103,10 @@ pub struct Json(pub Bytes);
 impl Json {
     /// Reads the body as `T`, which must refuse unknown fields; every fault names where it is.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
-        match serde_json::from_slice::<Object<T>>(&self.0) {
-            Ok(Object(value)) => Ok(value),
-            Err(_) => Err(Problem::violations(Slug::InvalidRequest, vec![explain::<Object<T>>(&self.0)])),
+        // That it is UTF-8 is quicker to see for the whole than for string after string.
+        match std::str::from_utf8(&self.0).map(serde_json::from_str::<Object<T>>) {
+            Ok(Ok(Object(value))) => Ok(value),
+            Ok(Err(_)) | Err(_) => Err(Problem::violations(Slug::InvalidRequest, vec![explain::<Object<T>>(&self.0)])),
         }
     }
 
@@ -114,17 +120,15 @@ fn too_large(bytes_max: usize) -> Problem {
     Problem::new(Slug::PayloadTooLarge, format!("At most {bytes_max} bytes are taken here."))
 }
 
-async fn read(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
-    let reading = collect(payload, bytes_max);
-    let mut reading = pin!(reading);
-    // A small body has come with its head, and needs no timer.
-    if let Poll::Ready(read) = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
-        return read;
-    }
-    match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-        Ok(read) => read,
-        Err(_) => Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")),
-    }
+async fn read(payload: Payload, bytes_max: usize, since: Stopwatch) -> Result<Bytes, Problem> {
+    let mut reading = pin!(collect(payload, bytes_max));
+    poll_fn(|context| match reading.as_mut().poll(context) {
+        Poll::Pending if since.elapsed() >= BODY_TIME_MAX => {
+            Poll::Ready(Err(Problem::new(Slug::RequestTimeout, "The body did not arrive in time.")))
+        }
+        polled @ (Poll::Ready(_) | Poll::Pending) => polled,
+    })
+    .await
 }
 
 async fn collect(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
@@ -194,9 +198,17 @@ impl Query {
     /// `limit` of every list.
     pub fn limit(&self) -> Result<u32, Problem> {
         let read = |text: &str| text.parse().ok().filter(|limit| (1..=LIST_ROWS_MAX).contains(limit));
-        Ok(self.value("limit", "expected a number from 1 to 200", read)?.unwrap_or(LIST_ROWS_DEFAULT))
+        Ok(self.value("limit", LIMIT, read)?.unwrap_or(LIST_ROWS_DEFAULT))
     }
 }
+
+/// `limit` of a list that is asked for in a body.
+pub fn limit(given: Option<u32>) -> Result<u32, Problem> {
+    let limit = given.unwrap_or(LIST_ROWS_DEFAULT);
+    if (1..=LIST_ROWS_MAX).contains(&limit) { Ok(limit) } else { Err(Problem::violation("/limit", LIMIT)) }
+}
+
+const LIMIT: &str = "expected a number from 1 to 200";
 
 pub const LIST_ROWS_MAX: u32 = 200;
 pub const LIST_ROWS_DEFAULT: u32 = 50;

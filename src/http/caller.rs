@@ -23,34 +23,39 @@ use std::task::{Context, Poll};
 
 /// What a handler needs of its caller; it stands in the handler's signature.
 pub trait Need: 'static {
-    /// `None`: any client with a valid token.
-    const SCOPE: Option<Scope>;
+    /// Any of these; none: any client with a valid token.
+    const SCOPES: &'static [Scope];
     const POLICY: Policy;
 }
 
 macro_rules! need {
-    ($(#[$doc:meta])* $name:ident, $scope:expr, $policy:expr) => {
+    ($(#[$doc:meta])* $name:ident, $scopes:expr, $policy:expr) => {
         $(#[$doc])*
         pub struct $name;
         impl Need for $name {
-            const SCOPE: Option<Scope> = $scope;
+            const SCOPES: &'static [Scope] = $scopes;
             const POLICY: Policy = $policy;
         }
     };
 }
 
-need!(Check, Some(Scope::Check), Policy::Checks);
-need!(CheckBatch, Some(Scope::Check), Policy::Batch);
-need!(CheckRead, Some(Scope::Check), Policy::Lists);
-need!(FlagRead, Some(Scope::FlagRead), Policy::Lists);
-need!(FlagWrite, Some(Scope::FlagWrite), Policy::Writes);
-need!(FlagApprove, Some(Scope::FlagApprove), Policy::Writes);
-need!(LogRead, Some(Scope::LogRead), Policy::Lists);
-need!(AdminRead, Some(Scope::Admin), Policy::Lists);
-need!(AdminWrite, Some(Scope::Admin), Policy::Writes);
+need!(Check, &[Scope::Check], Policy::Checks);
+need!(CheckBatch, &[Scope::Check], Policy::Batch);
+need!(CheckRead, &[Scope::Check], Policy::Lists);
+need!(FlagRead, &[Scope::FlagRead], Policy::Lists);
+need!(FlagWrite, &[Scope::FlagWrite], Policy::Writes);
+need!(FlagApprove, &[Scope::FlagApprove], Policy::Writes);
+need!(ObjectionFile, &[Scope::ReportWrite], Policy::Writes);
+need!(
+    /// Those who answer objections and those who file them.
+    ObjectionRead, &[Scope::FlagRead, Scope::ReportWrite], Policy::Lists
+);
+need!(LogRead, &[Scope::LogRead], Policy::Lists);
+need!(AdminRead, &[Scope::Admin], Policy::Lists);
+need!(AdminWrite, &[Scope::Admin], Policy::Writes);
 need!(
     /// Whoever has access at all.
-    Anyone, None, Policy::Lists
+    Anyone, &[], Policy::Lists
 );
 
 /// An authenticated caller with the scope that `N` names and something left of its quota.
@@ -67,9 +72,14 @@ impl<N: Need> Caller<N> {
         admit_by_quota(request, registry, &self.call, self.verified.state.limits().take(N::POLICY, count))
     }
 
+    fn may(&self) -> bool {
+        N::SCOPES.is_empty() || N::SCOPES.iter().any(|scope| self.verified.scopes.contains(*scope))
+    }
+
     fn identify(request: &HttpRequest) -> Result<Self, Problem> {
-        let Arrival { request_id, at } = arrival(request)?;
+        let Arrival { request_id, at, .. } = arrival(request)?;
         let registry = registry_of(request)?;
+        registry.must_be_fresh()?;
         let verified = verified(request, registry, at)?;
         let call = Call { request_id, at, actor: verified.actor.clone() };
         admit_by_quota(request, registry, &call, verified.state.limits().take(N::POLICY, NonZeroU32::MIN))?;
@@ -86,16 +96,17 @@ impl<N: Need> FromRequest for Caller<N> {
     type Future = Identifying<N>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (caller, scope) = match (Self::identify(request), N::SCOPE) {
-            (Ok(caller), Some(scope)) if !caller.verified.scopes.contains(scope) => (caller, scope),
-            (Ok(caller), _) => return Identifying::Done(Some(Ok(caller))),
-            (Err(problem), _) => return Identifying::Done(Some(Err(problem))),
+        let caller = match Self::identify(request) {
+            Ok(caller) if caller.may() => return Identifying::Done(Some(Ok(caller))),
+            Ok(caller) => caller,
+            Err(problem) => return Identifying::Done(Some(Err(problem))),
         };
         let registry = registry_of(request);
         Identifying::Refusing(Box::pin(async move {
             registry?.refuse(&caller.call, Slug::InsufficientScope.as_str()).await?;
-            let detail = format!("This needs the scope {}.", scope.as_str());
-            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scope.as_str());
+            let scopes: Vec<&str> = N::SCOPES.iter().map(|scope| scope.as_str()).collect();
+            let detail = format!("This needs the scope {}.", scopes.join(" or "));
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "));
             Err(Problem::new(Slug::InsufficientScope, detail).with(header::WWW_AUTHENTICATE, challenge))
         }))
     }
@@ -153,7 +164,7 @@ impl FromRequest for &'static Registry {
 /// Tokens that this worker has verified. An entry is good until the token expires or its client changes, whichever is
 /// first. Only good tokens get in, so the quick hash has no enemy.
 #[derive(Default)]
-pub struct VerifiedTokens(RefCell<HashMap<Box<str>, Rc<Verified>, foldhash::quality::RandomState>>);
+pub struct VerifiedTokens(RefCell<HashMap<Box<[u8]>, Rc<Verified>, foldhash::quality::RandomState>>);
 
 struct Verified {
     state: Arc<ClientState>,
@@ -168,12 +179,12 @@ const NO_TOKEN: &str = "Bearer realm=\"canhbao\"";
 const BAD_TOKEN: &str = "Bearer realm=\"canhbao\", error=\"invalid_token\"";
 
 impl VerifiedTokens {
-    fn find(&self, token: &str, now: Timestamp) -> Option<Rc<Verified>> {
+    fn find(&self, token: &[u8], now: Timestamp) -> Option<Rc<Verified>> {
         let verified = self.0.borrow().get(token).map(Rc::clone)?;
         (!verified.state.is_superseded() && now.as_s() < verified.expires_at_s).then_some(verified)
     }
 
-    fn keep(&self, token: &str, verified: &Rc<Verified>, now: Timestamp) {
+    fn keep(&self, token: &[u8], verified: &Rc<Verified>, now: Timestamp) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= VERIFIED_MAX {
             kept.retain(|_, old| !old.state.is_superseded() && now.as_s() < old.expires_at_s);
@@ -185,33 +196,37 @@ impl VerifiedTokens {
 }
 
 fn verified(request: &HttpRequest, registry: &Registry, now: Timestamp) -> Result<Rc<Verified>, Problem> {
-    let text = bearer_token(request)?;
+    let bytes = bearer_token(request)?;
     let tokens = request.app_data::<VerifiedTokens>();
-    if let Some(verified) = tokens.and_then(|tokens| tokens.find(text, now)) {
+    if let Some(verified) = tokens.and_then(|tokens| tokens.find(bytes, now)) {
         return Ok(verified);
     }
     let refused = || Problem::unauthenticated("The access token is not valid.", BAD_TOKEN);
+    let text = std::str::from_utf8(bytes).map_err(|_| refused())?;
     let token = registry.authority().verify(text, now).map_err(|_| refused())?;
     let state = registry.client(&token.client).filter(|state| state.admits(&token.id)).ok_or_else(refused)?;
     let scopes = token.scopes.intersection(state.scopes());
     let actor = Actor { party: state.client.party.copied(), client: state.client.id.copied() };
     let verified = Rc::new(Verified { state, actor, scopes, expires_at_s: token.expires_at_s });
     if let Some(tokens) = tokens {
-        tokens.keep(text, &verified, now);
+        tokens.keep(bytes, &verified, now);
     }
     Ok(verified)
 }
 
-fn bearer_token(request: &HttpRequest) -> Result<&str, Problem> {
+/// The token as it came: that its bytes are text is looked at once, when it is verified.
+fn bearer_token(request: &HttpRequest) -> Result<&[u8], Problem> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     let value = match (headers.next(), headers.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
+        (Some(value), None) => value.as_bytes(),
+        _ => &[],
     };
-    let (scheme, token) = value
-        .and_then(|value| value.split_once(' '))
+    let mut parts = value.splitn(2, |byte| *byte == b' ');
+    let (scheme, token) = parts
+        .next()
+        .zip(parts.next())
         .ok_or_else(|| Problem::unauthenticated("Send one Authorization: Bearer header.", NO_TOKEN))?;
-    if scheme.eq_ignore_ascii_case("bearer") {
+    if scheme.eq_ignore_ascii_case(b"bearer") {
         Ok(token)
     } else {
         Err(Problem::unauthenticated("The scheme must be Bearer.", NO_TOKEN))

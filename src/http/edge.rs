@@ -1,6 +1,7 @@
 //! What surrounds every request: its id, its time, the number of requests at once, the headers of every answer, the
 //! shape of every problem, and what is counted. It knows nothing of what a request is about.
 
+use super::body::BODY_TIME_MAX;
 use super::measures;
 use super::problem::{Problem, Slug};
 use crate::auth::Taken;
@@ -13,10 +14,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
-use actix_web::web::Bytes;
 use actix_web::{HttpMessage, HttpRequest};
+use std::cell::Cell;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -81,16 +85,25 @@ impl Drop for Entered {
 pub struct Arrival {
     pub request_id: RequestId,
     pub at: Timestamp,
+    pub watch: Stopwatch,
+}
+
+/// What is kept with a request: one place, since each further one costs every request.
+struct Kept {
+    arrival: Arrival,
+    taken: Cell<Option<Taken>>,
 }
 
 pub fn arrival(request: &HttpRequest) -> Result<Arrival, Problem> {
-    let arrival = request.extensions().get::<Arrival>().copied();
+    let arrival = request.extensions().get::<Kept>().map(|kept| kept.arrival);
     arrival.ok_or_else(|| Problem::from(crate::registry::Error::Internal("a request without an edge".to_owned())))
 }
 
 /// Leaves what a quota has left for the answer's headers.
 pub fn show_quota(request: &HttpRequest, taken: Taken) {
-    request.extensions_mut().insert(taken);
+    if let Some(kept) = request.extensions().get::<Kept>() {
+        kept.taken.set(Some(taken));
+    }
 }
 
 pub async fn surround(
@@ -113,9 +126,9 @@ pub async fn surround(
             return Err(Problem::new(Slug::Unavailable, reason).closing().of_request(request_id).into());
         }
     };
-    request.extensions_mut().insert(Arrival { request_id, at });
+    request.extensions_mut().insert(Kept { arrival: Arrival { request_id, at, watch }, taken: Cell::new(None) });
     let time_max = if is_upload(&request) { UPLOAD_TIME_MAX } else { REQUEST_TIME_MAX };
-    let response = match tokio::time::timeout(time_max, next.call(request)).await {
+    let response = match in_time(next.call(request), time_max).await {
         Ok(answered) => answered?.map_into_boxed_body(),
         Err(_) => {
             measures::problem(Slug::Unavailable.as_str());
@@ -123,13 +136,21 @@ pub async fn surround(
         }
     };
     let mut response = with_problem_rendered(response, request_id);
-    let taken = response.request().extensions().get::<Taken>().copied();
+    let taken = response.request().extensions().get::<Kept>().and_then(|kept| kept.taken.get());
     put_headers(response.headers_mut(), request_id, taken);
     measures::request_took(watch.elapsed());
     if entered.0.is_closed() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
+}
+
+/// Waits for an answer for `time_max`, and looks after it once when its body has had its time.
+async fn in_time<F: Future + Unpin>(mut answering: F, time_max: Duration) -> Result<F::Output, Elapsed> {
+    match timeout(BODY_TIME_MAX, &mut answering).await {
+        Ok(answer) => Ok(answer),
+        Err(_) => timeout(time_max.saturating_sub(BODY_TIME_MAX), answering).await,
+    }
 }
 
 fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: RequestId) -> ServiceResponse<BoxBody> {
@@ -151,17 +172,20 @@ fn with_problem_rendered(response: ServiceResponse<BoxBody>, request_id: Request
 }
 
 fn put_headers(headers: &mut HeaderMap, request_id: RequestId, taken: Option<Taken>) {
-    put(headers, REQUEST_ID, request_id.to_string());
+    put(headers, REQUEST_ID, &request_id.ascii());
     if let Some(taken) = taken {
+        let mut item = String::with_capacity(64);
         let (quota, window_s) = (taken.quota.quota.get(), taken.quota.window_s.get());
-        put(headers, RATE_LIMIT_POLICY, policy_item(taken, (";q=", quota.into()), (";w=", window_s.into())));
-        put(headers, RATE_LIMIT, policy_item(taken, (";r=", taken.remaining.into()), (";t=", taken.reset_s)));
+        write_policy_item(&mut item, taken, (";q=", quota.into()), (";w=", window_s.into()));
+        put(headers, RATE_LIMIT_POLICY, item.as_bytes());
+        item.clear();
+        write_policy_item(&mut item, taken, (";r=", taken.remaining.into()), (";t=", taken.reset_s));
+        put(headers, RATE_LIMIT, item.as_bytes());
     }
 }
 
 /// A policy's name with two parameters. Every answer has two of these, so they are put together without `format!`.
-fn policy_item(taken: Taken, first: (&str, u64), second: (&str, u64)) -> String {
-    let mut item = String::with_capacity(48);
+fn write_policy_item(item: &mut String, taken: Taken, first: (&str, u64), second: (&str, u64)) {
     for part in ["\"", taken.policy.as_str(), "\""] {
         item.push_str(part);
     }
@@ -169,11 +193,10 @@ fn policy_item(taken: Taken, first: (&str, u64), second: (&str, u64)) -> String 
         item.push_str(name);
         item.push_str(itoa::Buffer::new().format(number));
     }
-    item
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(name, value);
     }
 }

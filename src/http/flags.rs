@@ -1,22 +1,16 @@
-//! `/v1/flags`: raise, approve, reject, lift, read, list.
+//! `/v1/flags`: raise, approve, reject, lift, renew, amend, transfer, read, list, search, history.
 
 use super::accept::{Offer, accepted};
 use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
-use super::problem::{Problem, Slug};
+use super::flag_bodies::{AmendBody, LiftBody, ReasonBody, RenewBody, SearchBody, TransferBody};
+use super::problem::Problem;
 use super::stream::LogBody;
-use super::{LOG_ENTRY, XLSX, if_match, rendered, text};
-use crate::domain::{FlagId, FlagInput, FlagState};
-use crate::registry::{Error, ExportForm, FlagFilter, IdempotencyKey, Registry};
+use super::{LOG_ENTRY, XLSX, idempotency_key, if_match, rendered};
+use crate::domain::{FlagId, FlagInput, FlagState, Timestamp};
+use crate::registry::{Error, ExportForm, FlagFilter, Registry};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReasonBody {
-    reason: String,
-}
 
 pub async fn raise(
     caller: Caller<FlagWrite>,
@@ -51,7 +45,7 @@ pub async fn reject(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
+    let reason = body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.read()?;
     Ok(rendered(HttpResponse::Ok(), registry.reject_flag(&caller.call, id, version, reason).await?))
 }
 
@@ -63,8 +57,45 @@ pub async fn lift(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (flag_id(&id)?, if_match(&request)?);
-    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
-    Ok(rendered(HttpResponse::Ok(), registry.lift_flag(&caller.call, id, version, reason).await?))
+    let (reason, cause) = body.json(WORK_BYTES_MAX).await?.parse::<LiftBody>()?.read()?;
+    Ok(rendered(HttpResponse::Ok(), registry.lift_flag(&caller.call, id, version, reason, cause).await?))
+}
+
+pub async fn renew(
+    caller: Caller<FlagWrite>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (id, version) = (flag_id(&id)?, if_match(&request)?);
+    let (reason, end) = body.json(WORK_BYTES_MAX).await?.parse::<RenewBody>()?.read()?;
+    Ok(rendered(HttpResponse::Ok(), registry.renew_flag(&caller.call, id, version, end, reason).await?))
+}
+
+pub async fn amend(
+    caller: Caller<FlagWrite>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (id, version) = (flag_id(&id)?, if_match(&request)?);
+    let body = body.json(WORK_BYTES_MAX).await?;
+    let (reason, changes) = body.parse::<AmendBody<'_>>()?.read(registry)?;
+    Ok(rendered(HttpResponse::Ok(), registry.amend_flag(&caller.call, id, version, changes, reason).await?))
+}
+
+pub async fn transfer(
+    caller: Caller<FlagWrite>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (id, version) = (flag_id(&id)?, if_match(&request)?);
+    let (reason, owner) = body.json(WORK_BYTES_MAX).await?.parse::<TransferBody>()?.read()?;
+    Ok(rendered(HttpResponse::Ok(), registry.transfer_flag(&caller.call, id, version, owner, reason).await?))
 }
 
 pub async fn read(
@@ -72,7 +103,8 @@ pub async fn read(
     id: web::Path<String>,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    Ok(rendered(HttpResponse::Ok(), registry.read_flag(&caller.call, flag_id(&id)?).await?))
+    let at = caller.query.value("at", "expected an RFC 3339 time", Timestamp::parse)?;
+    Ok(rendered(HttpResponse::Ok(), registry.read_flag(&caller.call, flag_id(&id)?, at).await?))
 }
 
 pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Result<HttpResponse, Problem> {
@@ -107,14 +139,28 @@ pub async fn export(
         .body(LogBody::start(pieces)))
 }
 
-/// What is no flag's id names nothing.
-fn flag_id(text: &str) -> Result<FlagId, Problem> {
-    Ok(FlagId::parse(text).ok_or(Error::NotFound)?)
+pub async fn search(
+    caller: Caller<FlagRead>,
+    body: Unread,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let body = body.json(WORK_BYTES_MAX).await?;
+    let search = body.parse::<SearchBody<'_>>()?.read(registry)?;
+    Ok(rendered(HttpResponse::Ok(), registry.search_flags(&caller.call, search).await?))
 }
 
-fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<IdempotencyKey, Problem> {
-    let header = request.headers().get("idempotency-key");
-    let missing = || Problem::new(Slug::IdempotencyKeyMissing, "Send an Idempotency-Key of 1 to 64 printable ASCII.");
-    let key = header.ok_or_else(missing)?;
-    IdempotencyKey::parse(key.as_bytes(), request.path(), body).ok_or_else(missing)
+pub async fn history(
+    caller: Caller<FlagRead>,
+    id: web::Path<String>,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let version = |text: &str| text.parse().ok().filter(|version: &u32| *version > 0 && version.to_string() == text);
+    let after = caller.query.value("cursor", "expected a next_cursor of this list", version)?;
+    let (id, limit) = (flag_id(&id)?, caller.query.limit()?);
+    Ok(rendered(HttpResponse::Ok(), registry.read_flag_history(&caller.call, id, after, limit).await?))
+}
+
+/// What is no flag's id names nothing.
+pub(super) fn flag_id(text: &str) -> Result<FlagId, Problem> {
+    Ok(FlagId::parse(text).ok_or(Error::NotFound)?)
 }

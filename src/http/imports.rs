@@ -7,6 +7,7 @@ use super::problem::{Problem, Slug};
 use super::stream::LogBody;
 use super::{LOG_ENTRY, XLSX, if_match, rendered, text};
 use crate::domain::import::{Defaults, FILE_BYTES_MAX, ImportForm};
+use crate::domain::party::PartyId;
 use crate::domain::{Category, ImportId, SourceKind, Verdict};
 use crate::registry::{Error, IdempotencyKey, NewImport, Received, Registry, Upload};
 use crate::sheet;
@@ -122,6 +123,7 @@ fn read_request(query: &Query, content_type: &str) -> Result<NewImport, Problem>
     })?;
     query.value("category", "expected a category such as mule", Category::parse)?;
     query.value("source_kind", "expected police, bank_report, ministry or citizen", SourceKind::parse)?;
+    query.value("unit", "expected the id of a unit", PartyId::parse)?;
     let mut defaults = Defaults::default();
     for column in Defaults::COLUMNS {
         if let Some(value) = query.text(column.as_str()) {

@@ -1,21 +1,24 @@
 //! `/v1/log/…`: entries, search, reports. What is asked for in a body stays out of URLs, since it may name a subject.
 
 use super::accept::{Offer, accepted};
-use super::body::{LIST_ROWS_DEFAULT, LIST_ROWS_MAX, Query, Unread, WORK_BYTES_MAX};
+use super::body::{Query, Unread, WORK_BYTES_MAX, limit};
 use super::caller::{Caller, LogRead};
 use super::problem::Problem;
 use super::stream::LogBody;
 use super::{LOG_ENTRY, rendered, text};
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::strict::{object, present, present_object, present_word};
-use crate::domain::{FlagId, SubjectInput, Timestamp, Verdict};
+use crate::domain::{FlagId, LogPosition, LogPositions, SubjectInput, Timestamp, Verdict};
 use crate::log::{Act, LogFilter};
 use crate::registry::{Error, LogForm, LogPage, Registry};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-const CURSOR: &str = "expected a next_cursor of this list, or the node, / and the index of an entry";
+const CURSOR: &str =
+    "expected a next_cursor of this list, or the node, / and the index of an entry, with commas one for each node";
+/// As many logs a cursor can name.
+const CURSOR_PLACES_MAX: usize = 64;
 /// As many entries a log can hold.
 const INDEX_MAX: u64 = (1 << 40) - 1;
 
@@ -67,7 +70,7 @@ struct SubjectReportBody<'a> {
 struct Asked {
     filter: LogFilter,
     node: Option<String>,
-    cursor: Option<(String, u64)>,
+    cursor: LogPositions,
     limit: Option<u32>,
 }
 
@@ -114,7 +117,7 @@ async fn answer(
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((LOG_ENTRY, stream.position.to_string()))
+        .insert_header((LOG_ENTRY, stream.position.text()))
         .body(LogBody::start(Box::new(stream))))
 }
 
@@ -141,7 +144,7 @@ pub async fn report_subject(
     let SubjectReportBody { subject, from, to, cursor, limit } = body.parse()?;
     let subject = registry.index().hash(&super::read_subject(&subject, "/subject", registry)?);
     let filter = LogFilter { from, to, ..LogFilter::default() };
-    let asked = Asked { filter, node: None, cursor: cursor.map(|text| read_cursor(&text)).transpose()?, limit };
+    let asked = Asked { filter, node: None, cursor: read_cursor(cursor.as_deref())?, limit };
     Ok(rendered(HttpResponse::Ok(), registry.report_subject(&caller.call, subject, asked.page()?).await?))
 }
 
@@ -171,7 +174,7 @@ impl Asked {
         Ok(Self {
             filter,
             node: query.text("node").map(node).transpose()?,
-            cursor: query.text("cursor").map(read_cursor).transpose()?,
+            cursor: read_cursor(query.text("cursor"))?,
             limit: query.text("limit").map(|_| query.limit()).transpose()?,
         })
     }
@@ -183,18 +186,11 @@ impl Asked {
         {
             return Err(Problem::violation("/to", "is not after from"));
         }
-        let limit = self.limit.unwrap_or(LIST_ROWS_DEFAULT);
-        if !(1..=LIST_ROWS_MAX).contains(&limit) {
-            return Err(Problem::violation("/limit", "expected a number from 1 to 200"));
+        let limit = limit(self.limit)?;
+        if self.node.as_deref().is_some_and(|node| self.cursor.nodes().any(|other| node != other)) {
+            return Err(Problem::violation("/cursor", "is of another node"));
         }
-        let (node, after) = match (self.node, self.cursor) {
-            (Some(node), Some((other, _))) if node != other => {
-                return Err(Problem::violation("/cursor", "is of another node"));
-            }
-            (_, Some((node, index))) => (Some(node), Some(index)),
-            (node, None) => (node, None),
-        };
-        Ok(LogPage { filter: self.filter, node, after, limit })
+        Ok(LogPage { filter: self.filter, node: self.node, after: self.cursor, limit })
     }
 }
 
@@ -217,7 +213,7 @@ impl SearchBody<'_> {
                 to: self.to,
             },
             node: self.node.as_deref().map(node).transpose()?,
-            cursor: self.cursor.as_deref().map(read_cursor).transpose()?,
+            cursor: read_cursor(self.cursor.as_deref())?,
             limit: self.limit,
         })
     }
@@ -234,8 +230,13 @@ fn names_node(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
 }
 
-fn read_cursor(text: &str) -> Result<(String, u64), Problem> {
-    position(text).ok_or_else(|| Problem::violation("/cursor", CURSOR))
+/// Where to go on in each log: in those that it does not name, from the beginning.
+fn read_cursor(text: Option<&str>) -> Result<LogPositions, Problem> {
+    let Some(text) = text else { return Ok(LogPositions::default()) };
+    let place = |text| position(text).map(|(node, index)| LogPosition { node: node.into(), index });
+    let places: Option<Vec<_>> = text.split(',').take(CURSOR_PLACES_MAX + 1).map(place).collect();
+    let places = places.filter(|places| places.len() <= CURSOR_PLACES_MAX).and_then(LogPositions::new);
+    places.ok_or_else(|| Problem::violation("/cursor", CURSOR))
 }
 
 /// `main/17`, and nothing that is written in another way.

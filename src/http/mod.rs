@@ -9,9 +9,11 @@ mod body;
 mod caller;
 mod checks;
 mod clients;
+mod flag_bodies;
 mod flags;
 mod imports;
 mod log;
+mod objections;
 mod parties;
 mod problem;
 mod stream;
@@ -21,12 +23,14 @@ mod tokens;
 pub use caller::VerifiedTokens;
 pub use problem::{Problem, Slug};
 
-use crate::domain::{Fault, InputError, Subject, SubjectInput, flag_input};
-use crate::registry::{Answered, Registry};
+use crate::domain::input::{self, InputError};
+use crate::domain::{Fault, Subject, SubjectInput};
+use crate::registry::{Answered, IdempotencyKey, Registry};
+use actix_web::guard::fn_guard;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, Route};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder};
 
 pub fn routes(app: &mut ServiceConfig) {
     app.service(at("/v1/checks").post(checks::create).done())
@@ -35,15 +39,25 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/checks/{id}/receipt").get(checks::receipt).done())
         .service(at("/v1/flags").post(flags::raise).get(flags::list).done())
         .service(at("/v1/flags/export").get(flags::export).done())
+        .service(at("/v1/flags/search").post(flags::search).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
+        .service(at("/v1/flags/{id}/history").get(flags::history).done())
         .service(at("/v1/flags/{id}/approve").post(flags::approve).done())
         .service(at("/v1/flags/{id}/reject").post(flags::reject).done())
         .service(at("/v1/flags/{id}/lift").post(flags::lift).done())
+        .service(at("/v1/flags/{id}/renew").post(flags::renew).done())
+        .service(at("/v1/flags/{id}/amend").post(flags::amend).done())
+        .service(at("/v1/flags/{id}/transfer").post(flags::transfer).done())
         .service(at("/v1/imports").post(imports::create).done())
         .service(at("/v1/imports/{id}").get(imports::read).done())
         .service(at("/v1/imports/{id}/report").get(imports::report).done())
         .service(at("/v1/imports/{id}/approve").post(imports::approve).done())
         .service(at("/v1/imports/{id}/reject").post(imports::reject).done())
+        .service(at("/v1/flags/{id}/objections").post(objections::file).done())
+        .service(at("/v1/objections").get(objections::list).done())
+        .service(at("/v1/objections/{id}").get(objections::read).done())
+        .service(at("/v1/objections/{id}/uphold").post(objections::uphold).done())
+        .service(at("/v1/objections/{id}/dismiss").post(objections::dismiss).done())
         .service(at("/v1/log/entries").get(log::entries).done())
         .service(at("/v1/log/entries/{node}/{index}").get(log::entry).done())
         .service(at("/v1/log/search").post(log::search).done())
@@ -75,7 +89,6 @@ pub fn routes(app: &mut ServiceConfig) {
 /// The query parameters that a URL knows; the others know none.
 fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
-        Some("/v1/flags") => &["state", "limit", "cursor"],
         Some("/v1/imports") => &[
             "dry_run",
             "bank",
@@ -88,7 +101,11 @@ fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
             "authority",
             "source_kind",
             "source_reference",
+            "unit",
         ],
+        Some("/v1/flags" | "/v1/objections") => &["state", "limit", "cursor"],
+        Some("/v1/flags/{id}") => &["at"],
+        Some("/v1/flags/{id}/history") => &["limit", "cursor"],
         Some("/v1/log/entries") => &["node", "from", "to", "party", "client", "act", "verdict", "limit", "cursor"],
         Some("/v1/log/{node}/consistency") => &["from", "to"],
         Some("/v1/parties" | "/v1/clients") => &["limit", "cursor"],
@@ -117,7 +134,7 @@ impl Row {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.method(Method::GET, "GET", web::get().to(handler))
+        self.method(Method::GET, "GET", handler)
     }
 
     fn post<F, Args>(self, handler: F) -> Self
@@ -126,11 +143,19 @@ impl Row {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.method(Method::POST, "POST", web::post().to(handler))
+        self.method(Method::POST, "POST", handler)
     }
 
-    fn method(mut self, _: Method, name: &'static str, route: Route) -> Self {
+    /// The library's own guard of a method would note with every request which methods it has seen, for a 405 that is made
+    /// here without it.
+    fn method<F, Args>(mut self, method: Method, name: &'static str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
         self.allow.push(name);
+        let route = web::route().guard(fn_guard(move |context| context.head().method == method)).to(handler);
         Self { resource: self.resource.route(route), allow: self.allow }
     }
 
@@ -163,7 +188,7 @@ fn rendered_as(media_type: HeaderValue, mut response: HttpResponseBuilder, answe
     response
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .insert_header((LOG_ENTRY, answered.position.to_string()));
+        .insert_header((LOG_ENTRY, answered.position.text()));
     if let Some(etag) = answered.etag {
         response.insert_header((header::ETAG, etag));
     }
@@ -181,9 +206,16 @@ fn if_match(request: &HttpRequest) -> Result<u32, Problem> {
     version.ok_or_else(|| Problem::new(Slug::StaleVersion, "If-Match takes one ETag, as it was given."))
 }
 
+fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<IdempotencyKey, Problem> {
+    let header = request.headers().get("idempotency-key");
+    let missing = || Problem::new(Slug::IdempotencyKeyMissing, "Send an Idempotency-Key of 1 to 64 printable ASCII.");
+    let key = header.ok_or_else(missing)?;
+    IdempotencyKey::parse(key.as_bytes(), request.path(), body).ok_or_else(missing)
+}
+
 /// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.
-fn text(given: String, pointer: &'static str, chars_max: usize) -> Result<String, Problem> {
-    Ok(flag_input::text(given, pointer, chars_max)?)
+fn text(given: String, pointer: impl Into<String>, chars_max: usize) -> Result<String, Problem> {
+    Ok(input::text(given, pointer, chars_max)?)
 }
 
 fn read_subject(input: &SubjectInput<'_>, pointer: &str, registry: &Registry) -> Result<Subject, Problem> {
@@ -196,6 +228,6 @@ impl From<InputError> for Problem {
             Fault::Shape => Slug::InvalidRequest,
             Fault::Value => Slug::InvalidSubject,
         };
-        Self::violations(slug, vec![error.violation])
+        Self::violations(slug, error.violations)
     }
 }

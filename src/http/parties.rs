@@ -5,7 +5,7 @@ use super::caller::{AdminRead, AdminWrite, Caller};
 use super::problem::Problem;
 use super::{if_match, rendered, text};
 use crate::domain::party::{AccessState, PartyId, Role};
-use crate::domain::strict::word;
+use crate::domain::strict::{present, word};
 use crate::registry::{Error, NewParty, Registry};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -17,6 +17,8 @@ struct PartyBody {
     name: String,
     #[serde(deserialize_with = "word")]
     role: Role,
+    #[serde(default, deserialize_with = "present")]
+    parent: Option<PartyId>,
 }
 
 pub async fn create(
@@ -24,8 +26,8 @@ pub async fn create(
     body: Unread,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let PartyBody { id, name, role } = body.json(WORK_BYTES_MAX).await?.parse()?;
-    let new = NewParty { id, name: text(name, "/name", 200)?, role };
+    let PartyBody { id, name, role, parent } = body.json(WORK_BYTES_MAX).await?.parse()?;
+    let new = NewParty { id, name: text(name, "/name", 200)?, role, parent };
     Ok(rendered(HttpResponse::Created(), registry.create_party(&caller.call, new).await?))
 }
 

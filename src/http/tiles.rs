@@ -25,7 +25,7 @@ pub async fn checkpoint(
     node: web::Path<String>,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let note = registry.checkpoint(&node)?;
+    let note = registry.checkpoint(&node).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, TEXT))
         .insert_header((header::CACHE_CONTROL, "no-store"))

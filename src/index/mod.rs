@@ -142,7 +142,7 @@ impl Index {
                 // A new proposal: nothing of it can be here but what a later version has put in, which then comes again.
                 continue;
             }
-            for subject in std::iter::once(&flag.subject).chain(&flag.linked) {
+            for subject in std::iter::once(&flag.subject).chain(&flag.linked).chain(&flag.unlinked) {
                 self.remove(&self.hash(subject), flag.id);
             }
             if let Some(listed) = listed {

@@ -9,7 +9,7 @@
 
 use super::Act;
 use crate::domain::party::{ClientId, PartyId};
-use crate::domain::{CheckId, FlagId, ImportId, RequestId, SubjectHash, Timestamp, TokenId, Verdict};
+use crate::domain::{CheckId, FlagId, ImportId, ObjectionId, RequestId, SubjectHash, Timestamp, TokenId, Verdict};
 use sha2::{Digest, Sha256};
 
 pub(super) const FORM: u8 = 1;
@@ -22,6 +22,7 @@ pub enum Resource {
     Token(TokenId),
     Party(PartyId),
     Client(ClientId),
+    Objection(ObjectionId),
     Import(ImportId),
 }
 
@@ -33,6 +34,7 @@ impl std::fmt::Display for Resource {
             Self::Token(id) => id.fmt(f),
             Self::Party(id) => id.fmt(f),
             Self::Client(id) => id.fmt(f),
+            Self::Objection(id) => id.fmt(f),
             Self::Import(id) => id.fmt(f),
         }
     }
@@ -238,8 +240,12 @@ fn put_resource(out: &mut Vec<u8>, resource: Option<&Resource>) -> Option<()> {
             out.push(5);
             put_text(out, id.as_str())?;
         }
-        Some(Resource::Import(id)) => {
+        Some(Resource::Objection(id)) => {
             out.push(6);
+            out.extend(id.as_bytes());
+        }
+        Some(Resource::Import(id)) => {
+            out.push(7);
             out.extend(id.as_bytes());
         }
     }
@@ -305,7 +311,8 @@ impl<'a> Reader<'a> {
             3 => Some(Resource::Token(TokenId::from_bytes(self.array()?))),
             4 => Some(Resource::Party(PartyId::parse(self.text()?)?)),
             5 => Some(Resource::Client(ClientId::parse(self.text()?)?)),
-            6 => Some(Resource::Import(ImportId::from_bytes(self.array()?))),
+            6 => Some(Resource::Objection(ObjectionId::from_bytes(self.array()?))),
+            7 => Some(Resource::Import(ImportId::from_bytes(self.array()?))),
             _ => return None,
         })
     }

@@ -13,7 +13,19 @@ pub fn find(
     at: Timestamp,
     is_it: impl Fn(&Entry) -> bool,
 ) -> Result<Option<(u64, Entry)>, StoreError> {
-    let Some(log) = store::log::find(connection, node)? else { return Ok(None) };
+    match store::log::find(connection, node)? {
+        Some(log) => find_in(connection, log, at, is_it),
+        None => Ok(None),
+    }
+}
+
+/// As `find`, in a log that is known.
+pub fn find_in(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    at: Timestamp,
+    is_it: impl Fn(&Entry) -> bool,
+) -> Result<Option<(u64, Entry)>, StoreError> {
     let mut next = first_candidate(connection, log, at)?;
     loop {
         let (mut found, mut read, mut done) = (None, 0_u32, false);

@@ -69,12 +69,13 @@ impl Link {
     }
 
     /// Connects anew and tells where the log ends. The log's lock is taken first: a commit that was on its way has then been
-    /// made, or never will be.
+    /// made, or never will be. What is found counts after a commit of one's own: one that was cut off while it waited for a
+    /// standby is seen by all, and the standby may not have it.
     pub(super) fn reconnect(&mut self) -> Result<(u64, Timestamp), StoreError> {
         self.connection = self.store.writer()?;
         self.begin()?;
         let end = store::log::end(self.connection.as_mut(), self.log)?;
-        self.connection.rollback()?;
+        self.connection.commit()?;
         Ok(end)
     }
 

@@ -128,6 +128,12 @@ impl Checkpoint {
         Some(Self { origin: origin.to_owned(), size: parse_decimal(size)?, root: parse_hash(root)? })
     }
 
+    /// What a note says of itself, whoever signed it.
+    pub(super) fn claimed(note: &str) -> Option<Self> {
+        let (body, _) = note.rsplit_once("\n\n")?;
+        Self::parse_text(note.get(..=body.len())?)
+    }
+
     /// The signed note, with a signature line a signer.
     pub fn sign(&self, signers: &[&dyn Signer]) -> Result<String, SignError> {
         let text = self.text();

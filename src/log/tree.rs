@@ -170,7 +170,7 @@ impl Tree {
     }
 
     /// Refuses to go on from a checkpoint of which this tree is no continuation.
-    fn continues(&self, connection: &mut dyn Connection, last: &Checkpoint) -> Result<(), StoreError> {
+    pub(super) fn continues(&self, connection: &mut dyn Connection, last: &Checkpoint) -> Result<(), StoreError> {
         let mut tiles = StoredTiles { connection, log: self.log, edge: &self.edge };
         let proof = merkle::consistency(last.size, self.edge.size(), &mut tiles)
             .map_err(|_| StoreError::Corrupt("a log that is shorter than its last checkpoint, or lacks tiles"))?;

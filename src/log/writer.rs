@@ -332,9 +332,16 @@ impl Writer {
         Ok(())
     }
 
+    /// What was answered must still be there: a database that has taken over may never have got it, and a log that went on
+    /// without it would be another one under the same name.
     fn take_up(&mut self) -> Result<(), StoreError> {
-        (self.next_index, self.latest) = self.link.reconnect()?;
+        let (next_index, latest) = self.link.reconnect()?;
+        if next_index < self.next_index {
+            return Err(StoreError::Corrupt("a log without entries that were committed to it"));
+        }
         self.tree.reopen(self.link.connection())?;
+        self.tree.continues(self.link.connection(), &self.head.load().checkpoint)?;
+        (self.next_index, self.latest) = (next_index, latest);
         if let Some(head) = self.tree.head(self.link.connection())? {
             self.head.store(Arc::new(head));
         }

@@ -2,10 +2,12 @@
 
 use super::{Answered, Call, Error, Registry, digest, random_bytes, render};
 use crate::domain::advice::Advice;
-use crate::domain::check::{Answer, FlagShown, Question, SubjectResult};
+use crate::domain::check::{Answer, FlagShown, Question, SALT_CHARS, SubjectResult};
 use crate::domain::{CheckId, SubjectHash, Verdict};
 use crate::index::Hit;
 use crate::log::{self, Act, Entry, EntrySubject, FlagVersion, Pending, Record, Resource};
+use crate::store::archive::Archive;
+use crate::store::{self, Connection, StoreError};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -57,9 +59,9 @@ impl Registry {
             advice: weightiest.and_then(|hit| Advice::for_answer(verdict, hit.category, question.context)),
             list_version,
             checked_at: call.at,
-            salt: URL_SAFE_NO_PAD.encode(random_bytes()?),
+            salt: salt()?,
         };
-        let body = render(&answer)?;
+        let body = answer.to_json().map_err(|error| Error::Internal(error.to_string()))?;
         let entry = Entry {
             operator: question.operator,
             resource: Some(Resource::Check(id)),
@@ -76,28 +78,41 @@ impl Registry {
 
     /// What a party was answered, as the log has it.
     pub async fn read_check(&self, call: &Call, id: CheckId) -> Result<Answered, Error> {
-        let (index, entry) = self.find_check(call, id).await?;
-        let body = render(&CheckRead::new(id, &entry, format!("{}/{index}", self.node)))?;
+        let (node, index, entry) = self.find_check(call, id).await?;
+        let body = render(&CheckRead::new(id, &entry, format!("{node}/{index}")))?;
         let mut read = self.entry(Act::CheckRead, call);
         read.resource = Some(Resource::Check(id));
         self.answer_reading(read, body).await
     }
 
-    /// The entry of a check. Another party's check is not found.
-    pub(super) async fn find_check(&self, call: &Call, id: CheckId) -> Result<(u64, Entry), Error> {
-        let node = self.node;
-        let found = self
-            .read(move |connection| {
-                log::find(connection, node, id.minted_at(), |entry| {
-                    entry.act == Act::Check && entry.resource == Some(Resource::Check(id))
-                })
-            })
-            .await?;
-        let archived = self.archived.as_ref().filter(|archive| id.minted_at() <= archive.at_max);
-        let absent =
-            archived.filter(|_| found.is_none()).map_or(Error::NotFound, |archive| Error::Archived(archive.end()));
-        found.filter(|(_, entry)| entry.party == call.actor.party).ok_or(absent)
+    /// The entry of a check, in the log of whichever node answered it. Another party's check is not found.
+    pub(super) async fn find_check(&self, call: &Call, id: CheckId) -> Result<(String, u64, Entry), Error> {
+        let own = self.node;
+        let (found, archived) = self.read(move |connection| find_check(connection, own, id)).await?;
+        let absent = archived.map_or(Error::NotFound, |archive| Error::Archived(archive.end()));
+        found.filter(|(_, _, entry)| entry.party == call.actor.party).ok_or(absent)
     }
+}
+
+/// Node, index and entry of a check; without one, the archive in which it may be.
+type Lookup = (Option<(String, u64, Entry)>, Option<Archive>);
+
+fn find_check(connection: &mut dyn Connection, own: &str, id: CheckId) -> Result<Lookup, StoreError> {
+    let mut logs = store::log::all(connection)?;
+    // Most are asked for where they were answered.
+    logs.sort_by_key(|(node, _)| node != own);
+    let mut archived = None;
+    for (node, log) in logs {
+        let found = log::find_in(connection, log, id.minted_at(), |entry| {
+            entry.act == Act::Check && entry.resource == Some(Resource::Check(id))
+        })?;
+        if let Some((index, entry)) = found {
+            return Ok((Some((node, index, entry)), None));
+        }
+        let archive = store::archive::last(connection, log)?.filter(|archive| id.minted_at() <= archive.at_max);
+        archived = archived.or(archive);
+    }
+    Ok((None, archived))
 }
 
 impl Submitted {
@@ -106,6 +121,13 @@ impl Submitted {
         let answered = Answered { body: self.body, position, etag: None, location: None };
         Ok(Checked { answered, verdict: self.verdict })
     }
+}
+
+fn salt() -> Result<[u8; SALT_CHARS], Error> {
+    let mut salt = [0; SALT_CHARS];
+    let written = URL_SAFE_NO_PAD.encode_slice(random_bytes()?, &mut salt);
+    written.map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(salt)
 }
 
 fn result<'a>(subject: &'a crate::domain::Subject, hits: &'a [Hit]) -> SubjectResult<'a> {

@@ -1,11 +1,11 @@
 //! Clients: create, rotate, disable, enable, read, list (operators only). A secret is shown once, in the answer that made
 //! it, and is kept as a hash.
 
-use super::flags::etag;
+use super::flags::{etag, invalid};
 use super::{Answered, Call, Error, Registry, random_bytes, render};
 use crate::auth::{ClientKey, ClientState};
 use crate::domain::party::{AccessState, Client, ClientId, Credential, CredentialKind, PartyId, Quotas, Scopes};
-use crate::domain::{Change, Replaces, Timestamp, Violation};
+use crate::domain::{Change, Replaces, Timestamp};
 use crate::log::{Act, Resource};
 use serde::Serialize;
 
@@ -171,10 +171,6 @@ impl Registry {
         let change = Change::Client { replaces, client: Box::new(client) };
         self.answer_changing(entry, change, body, etag).await
     }
-}
-
-fn invalid(pointer: &str, reason: &str) -> Error {
-    Error::Invalid(vec![Violation { pointer: pointer.to_owned(), reason: reason.to_owned() }])
 }
 
 #[derive(Serialize)]

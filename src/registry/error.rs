@@ -3,7 +3,7 @@
 
 use crate::auth::AuthorityError;
 use crate::domain::import::ImportMoveError;
-use crate::domain::{MoveError, ProposalError, Violation};
+use crate::domain::{DecidedAlready, MoveError, ProposalError, Violation};
 use crate::log::{AppendError, EntryTooLarge, Refusal};
 use crate::store::StoreError;
 
@@ -62,7 +62,11 @@ impl From<EntryTooLarge> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::Internal(error.to_string())
+        match error {
+            // On a new connection, or after the other transaction, the same request may well be answered.
+            StoreError::Lost(_) | StoreError::Undone(_) => Self::from(AppendError::Gone),
+            StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Engine(_) => Self::Internal(error.to_string()),
+        }
     }
 }
 
@@ -89,9 +93,20 @@ impl From<MoveError> for Error {
     fn from(error: MoveError) -> Self {
         match error {
             MoveError::SameOfficer => Self::Forbidden("Another officer than the one who raised the flag must decide."),
-            MoveError::Illegal { .. } | MoveError::ApprovedAlready | MoveError::ExpiryPassed => {
-                Self::InvalidTransition(error.to_string())
-            }
+            MoveError::Content(error) => error.into(),
+            MoveError::Illegal { .. }
+            | MoveError::ApprovedAlready
+            | MoveError::NotApproved { .. }
+            | MoveError::ExpiryPassed
+            | MoveError::EndsEarlier
+            | MoveError::OwnedAlready
+            | MoveError::NotInFavour => Self::InvalidTransition(error.to_string()),
         }
+    }
+}
+
+impl From<DecidedAlready> for Error {
+    fn from(error: DecidedAlready) -> Self {
+        Self::InvalidTransition(error.to_string())
     }
 }

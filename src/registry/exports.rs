@@ -1,13 +1,15 @@
 //! The list as an officer may see it, written out as a table or as lines: piece by piece, in the order of ids, with one entry
 //! in the log that says that it was taken.
 
-use super::flags::FlagView;
+use super::flag_view::FlagView;
 use super::streams::{NoPlace, StreamPlace};
 use super::{Call, Error, Pieces, Registry, random_bytes};
-use crate::domain::{Actor, Flag, FlagId, ImportId, Timestamp};
+use crate::domain::party::PartyId;
+use crate::domain::{Flag, FlagId, FlagState, ImportId, Timestamp};
 use crate::log::Act;
 use crate::sheet::write;
 use crate::store::{self, Store, StoreError};
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
@@ -36,7 +38,7 @@ impl Registry {
         let position = self.log_reading(&self.entry(Act::FlagExport, call)).await?;
         let flags = Flags {
             store: Arc::clone(&self.store),
-            actor: call.actor.clone(),
+            units: self.access.units_below(&call.actor.party).into_iter().collect(),
             now: call.at,
             after: None,
             _place: place,
@@ -50,19 +52,20 @@ impl Registry {
                 Box::new(Book { flags, path: directory.join(name), directory, file: None })
             }
         };
-        Ok((position.to_string(), pieces))
+        Ok((position.text(), pieces))
     }
 }
 
-/// Whether an officer may see a flag: the one place that decides what an export holds.
-fn may_see(_: &Actor, flag: &Flag, now: Timestamp) -> bool {
-    use crate::domain::FlagState;
-    matches!(flag.state_at(now), FlagState::Proposed | FlagState::Active)
+/// Whether a flag is exported to an officer who sees the flags of these units: the one place that decides it.
+fn is_exported(units: &HashSet<PartyId>, flag: &Flag, now: Timestamp) -> bool {
+    let is_seen = units.contains(flag.unit()) || flag.coordinating.iter().any(|unit| units.contains(unit));
+    is_seen && matches!(flag.state_at(now), FlagState::Proposed | FlagState::Active)
 }
 
 struct Flags {
     store: Arc<dyn Store>,
-    actor: Actor,
+    /// Whose flags are seen, owned or coordinated.
+    units: HashSet<PartyId>,
     now: Timestamp,
     after: Option<FlagId>,
     _place: StreamPlace,
@@ -76,7 +79,7 @@ impl Flags {
             let mut page = self.store.find(|connection| store::flags::all_after(connection, after, PIECE_FLAGS))?;
             let Some(last) = page.last() else { return Ok(page) };
             self.after = Some(last.id);
-            page.retain(|flag| may_see(&self.actor, flag, self.now));
+            page.retain(|flag| is_exported(&self.units, flag, self.now));
             if !page.is_empty() {
                 return Ok(page);
             }

@@ -1,21 +1,22 @@
-//! Flags: raise, approve, reject, lift, read, list. The moves themselves are the domain's; here they meet the store's
-//! versions, the log and the answer.
+//! Flags: raise, approve, reject, lift, renew, amend, transfer. The moves themselves are the domain's; here they meet the
+//! units, the store's versions, the log and the answer. Reading them stands in `flag_reads`.
 
+use super::flag_view::FlagView;
 use super::{Answered, Call, Error, IdempotencyKey, Registry, random_bytes, render};
+use crate::domain::party::{AccessState, ClientId, PartyId, Role, Scope};
 use crate::domain::{
-    Actor, Category, Change, Flag, FlagId, FlagState, LegalBasis, MoveError, Proposal, Replaces, Source, Subject,
-    Timestamp, Urgency, Verdict,
+    Actor, Change, Changes, Flag, FlagId, LiftCause, MoveError, Proposal, Replaces, Standing, Timestamp, Violation,
 };
 use crate::log::{Act, Entry, EntrySubject, FlagVersion, Resource};
 use crate::store;
-use serde::Serialize;
 
-/// What a list of flags shows.
-#[derive(Clone, Copy, Debug)]
-pub struct FlagFilter {
-    pub state: Option<FlagState>,
-    pub before: Option<FlagId>,
-    pub limit: u32,
+const ONLY_THE_ROOT_DECIDES: &str = "The unit at the root of the owner's units decides.";
+const ONLY_OWNERS_CHANGE: &str = "The owning unit and those above it may do this.";
+
+/// Who is to own a flag.
+pub struct Owner {
+    pub unit: PartyId,
+    pub officer: ClientId,
 }
 
 impl Registry {
@@ -23,6 +24,7 @@ impl Registry {
         if let Some(kept) = self.kept_answer(call, &key).await? {
             return Ok(kept);
         }
+        self.must_fit(&proposal, &call.actor.party)?;
         let id = FlagId::mint(call.at, random_bytes()?);
         let flag = Flag::propose(id, proposal, call.actor.clone(), call.at)?;
         let body = render(&FlagView::new(&flag, call.at))?;
@@ -41,8 +43,66 @@ impl Registry {
         self.move_flag(Act::FlagReject, call, id, version, |flag, by, now| flag.reject(by, reason, now)).await
     }
 
-    pub async fn lift_flag(&self, call: &Call, id: FlagId, version: u32, reason: String) -> Result<Answered, Error> {
-        self.move_flag(Act::FlagLift, call, id, version, |flag, by, now| flag.lift(by, reason, now)).await
+    pub async fn lift_flag(
+        &self,
+        call: &Call,
+        id: FlagId,
+        version: u32,
+        reason: String,
+        cause: LiftCause,
+    ) -> Result<Answered, Error> {
+        self.move_flag(Act::FlagLift, call, id, version, |flag, by, now| flag.lift(by, reason, cause, now)).await
+    }
+
+    pub async fn renew_flag(
+        &self,
+        call: &Call,
+        id: FlagId,
+        version: u32,
+        end: Option<Timestamp>,
+        reason: String,
+    ) -> Result<Answered, Error> {
+        self.move_flag(Act::FlagRenew, call, id, version, |flag, by, now| flag.renew(&by, end, reason, now)).await
+    }
+
+    pub async fn amend_flag(
+        &self,
+        call: &Call,
+        id: FlagId,
+        version: u32,
+        changes: Changes,
+        reason: String,
+    ) -> Result<Answered, Error> {
+        self.must_be_known(&changes)?;
+        let moved =
+            self.move_flag(Act::FlagAmend, call, id, version, |flag, by, now| flag.amend(by, changes, reason, now));
+        moved.await.map_err(in_changes)
+    }
+
+    /// To an officer of a unit below the same root.
+    pub async fn transfer_flag(
+        &self,
+        call: &Call,
+        id: FlagId,
+        version: u32,
+        to: Owner,
+        reason: String,
+    ) -> Result<Answered, Error> {
+        let flag = self.seen_flag(call, id).await?;
+        let [from_root, to_root] = [flag.unit(), &to.unit].map(|unit| self.access.chain(unit).root().clone());
+        if !self.is_unit(&to.unit) || from_root != to_root {
+            return Err(invalid("/unit", "expected a police unit below the same root"));
+        }
+        let officer = self.access.client(&to.officer).filter(|state| state.is_enabled());
+        let may_own =
+            officer.filter(|state| state.client.party == to.unit && state.scopes().contains(Scope::FlagWrite));
+        if may_own.is_none() {
+            return Err(invalid("/officer", "expected an officer of the unit who may write flags"));
+        }
+        self.move_flag(Act::FlagTransfer, call, id, version, |flag, by, now| {
+            flag.transfer(&by, to.unit, to.officer, reason, now)
+        })
+        .await
     }
 
     async fn move_flag(
@@ -53,61 +113,94 @@ impl Registry {
         version: u32,
         step: impl FnOnce(&Flag, Actor, Timestamp) -> Result<Flag, MoveError>,
     ) -> Result<Answered, Error> {
-        let flag = self.find_flag(id).await?;
+        let flag = self.seen_flag(call, id).await?;
         if flag.version != version {
             return Err(Error::StaleVersion);
         }
+        let (may, otherwise) = match (act, self.standing(call, &flag)) {
+            (Act::FlagApprove | Act::FlagReject, standing) => (standing == Standing::Deciding, ONLY_THE_ROOT_DECIDES),
+            (_, standing) => (matches!(standing, Standing::Owning | Standing::Deciding), ONLY_OWNERS_CHANGE),
+        };
+        if !may {
+            return Err(self.forbid(call, otherwise).await);
+        }
         let moved = match step(&flag, call.actor.clone(), call.at) {
-            Ok(moved) => moved,
-            Err(error @ MoveError::SameOfficer) => {
-                self.refuse(call, "insufficient_scope").await?;
-                return Err(error.into());
+            Err(MoveError::SameOfficer) => {
+                return Err(self
+                    .forbid(call, "Another officer than the one who raised or amended it must decide.")
+                    .await);
             }
-            Err(error @ (MoveError::Illegal { .. } | MoveError::ApprovedAlready | MoveError::ExpiryPassed)) => {
-                return Err(error.into());
-            }
+            moved => moved?,
         };
         let body = render(&FlagView::new(&moved, call.at))?;
         let entry = self.flag_entry(act, call, &moved);
         let etag = etag(moved.version);
-        let change = Change::Flag { replaces: Replaces::Version(version), flag: Box::new(moved) };
+        let change = self.flag_change(version, moved).await?;
         self.answer_changing(entry, change, body, etag).await
     }
 
-    pub async fn read_flag(&self, call: &Call, id: FlagId) -> Result<Answered, Error> {
+    /// The change from one version to the next, and with it the record of who must be told that the flag was wrong.
+    pub(super) async fn flag_change(&self, version: u32, moved: Flag) -> Result<Change, Error> {
+        let correction = if moved.must_be_corrected() { Some(self.open_correction(moved.id).await) } else { None };
+        let change = Change::Flag { replaces: Replaces::Version(version), flag: Box::new(moved) };
+        Ok(match correction {
+            Some(correction) => Change::Together(vec![change, Change::Correction(correction)]),
+            None => change,
+        })
+    }
+
+    /// Logs that the caller may not do this, which precedes the answer.
+    pub(super) async fn forbid(&self, call: &Call, why: &'static str) -> Error {
+        match self.refuse(call, "insufficient_scope").await {
+            Ok(()) => Error::Forbidden(why),
+            Err(error) => error,
+        }
+    }
+
+    pub(super) fn standing(&self, call: &Call, flag: &Flag) -> Standing {
+        Standing::of(&call.actor.party, flag, |unit| self.access.chain(unit))
+    }
+
+    /// A flag that the caller's unit knows of; to the others it does not exist.
+    pub(super) async fn seen_flag(&self, call: &Call, id: FlagId) -> Result<Flag, Error> {
         let flag = self.find_flag(id).await?;
-        let body = render(&FlagView::new(&flag, call.at))?;
-        let entry = self.flag_entry(Act::FlagRead, call, &flag);
-        let answered = self.answer_reading(entry, body).await?;
-        Ok(Answered { etag: Some(etag(flag.version)), ..answered })
+        match self.standing(call, &flag) {
+            Standing::None => Err(Error::NotFound),
+            Standing::Coordinating | Standing::Owning | Standing::Deciding => Ok(flag),
+        }
     }
 
-    /// A page of flags, newest first; the entry names every flag that the page shows.
-    pub async fn list_flags(&self, call: &Call, filter: FlagFilter) -> Result<Answered, Error> {
-        let page = store::flags::FlagPage {
-            state: filter.state,
-            before: filter.before,
-            now: call.at,
-            rows_max: filter.limit + 1,
-        };
-        let mut flags = self.read(move |connection| store::flags::list(connection, &page)).await?;
-        let shown = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-        let more = flags.len() > shown;
-        flags.truncate(shown);
-        let body = render(&FlagList {
-            items: flags.iter().map(|flag| FlagView::new(flag, call.at)).collect(),
-            next_cursor: flags.last().filter(|_| more).map(|flag| flag.id.to_string()),
-        })?;
-        let mut entry = self.entry(Act::FlagList, call);
-        entry.subjects = flags.iter().map(|flag| self.entry_subject(flag)).collect();
-        self.answer_reading(entry, body).await
-    }
-
-    async fn find_flag(&self, id: FlagId) -> Result<Flag, Error> {
+    pub(super) async fn find_flag(&self, id: FlagId) -> Result<Flag, Error> {
         self.read(move |connection| store::flags::find(connection, id)).await?.ok_or(Error::NotFound)
     }
 
-    fn flag_entry(&self, act: Act, call: &Call, flag: &Flag) -> Entry {
+    /// Whether an officer of this unit may name the units that the proposal names.
+    pub(super) fn must_fit(&self, proposal: &Proposal, raiser: &PartyId) -> Result<(), Error> {
+        if let Some(unit) = &proposal.unit
+            && !(self.is_unit(unit) && self.access.chain(unit).lies_within(raiser))
+        {
+            return Err(invalid("/unit", "expected the own unit, or one below it"));
+        }
+        self.must_be_units(&proposal.coordinating, "/coordinating")
+    }
+
+    fn is_unit(&self, id: &PartyId) -> bool {
+        let party = self.access.party(id);
+        party.is_some_and(|party| party.role == Role::Police && party.state == AccessState::Enabled)
+    }
+
+    fn must_be_units(&self, units: &[PartyId], pointer: &str) -> Result<(), Error> {
+        match units.iter().position(|unit| !self.is_unit(unit)) {
+            Some(place) => Err(invalid(&format!("{pointer}/{place}"), "is no police unit")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn must_be_known(&self, changes: &Changes) -> Result<(), Error> {
+        self.must_be_units(changes.coordinating.as_deref().unwrap_or_default(), "/changes/coordinating")
+    }
+
+    pub(super) fn flag_entry(&self, act: Act, call: &Call, flag: &Flag) -> Entry {
         let mut entry = self.entry(act, call);
         entry.resource = Some(Resource::Flag(flag.id));
         entry.verdict = Some(flag.verdict);
@@ -115,7 +208,7 @@ impl Registry {
         entry
     }
 
-    fn entry_subject(&self, flag: &Flag) -> EntrySubject {
+    pub(super) fn entry_subject(&self, flag: &Flag) -> EntrySubject {
         EntrySubject {
             hash: self.index.hash(&flag.subject),
             verdict: Some(flag.verdict),
@@ -124,66 +217,19 @@ impl Registry {
     }
 }
 
+/// Faults of content are faults of what was to be changed.
+pub(super) fn in_changes(error: Error) -> Error {
+    let Error::Invalid(violations) = error else { return error };
+    let under = |violation: Violation| {
+        if violation.pointer.starts_with("/changes") { violation } else { violation.under("/changes") }
+    };
+    Error::Invalid(violations.into_iter().map(under).collect())
+}
+
+pub(super) fn invalid(pointer: &str, reason: &str) -> Error {
+    Error::Invalid(vec![Violation { pointer: pointer.to_owned(), reason: reason.to_owned() }])
+}
+
 pub(super) fn etag(version: u32) -> String {
     format!("\"{version}\"")
-}
-
-#[derive(Serialize)]
-struct FlagList<'a> {
-    items: Vec<FlagView<'a>>,
-    next_cursor: Option<String>,
-}
-
-/// A flag as officers see it.
-#[derive(Serialize)]
-pub(super) struct FlagView<'a> {
-    id: FlagId,
-    subject: &'a Subject,
-    verdict: Verdict,
-    category: Category,
-    case: &'a str,
-    reason: &'a str,
-    legal_basis: Option<&'a LegalBasis>,
-    source: &'a Source,
-    linked: &'a [Subject],
-    urgent: bool,
-    state: FlagState,
-    version: u32,
-    raised_by: &'a Actor,
-    raised_at: Timestamp,
-    approved_by: Option<&'a Actor>,
-    approved_at: Option<Timestamp>,
-    since: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    closed_by: Option<&'a Actor>,
-    closed_at: Option<Timestamp>,
-    closing_reason: Option<&'a str>,
-}
-
-impl<'a> FlagView<'a> {
-    pub(super) fn new(flag: &'a Flag, now: Timestamp) -> Self {
-        Self {
-            id: flag.id,
-            subject: &flag.subject,
-            verdict: flag.verdict,
-            category: flag.category,
-            case: &flag.case,
-            reason: &flag.reason,
-            legal_basis: flag.legal_basis.as_ref(),
-            source: &flag.source,
-            linked: &flag.linked,
-            urgent: flag.urgency == Urgency::Urgent,
-            state: flag.state_at(now),
-            version: flag.version,
-            raised_by: &flag.raised_by,
-            raised_at: flag.raised_at,
-            approved_by: flag.approved_by.as_ref(),
-            approved_at: flag.approved_at,
-            since: flag.since,
-            expires_at: flag.expires_at,
-            closed_by: flag.closed_by.as_ref(),
-            closed_at: flag.closed_at,
-            closing_reason: flag.closing_reason.as_deref(),
-        }
-    }
 }

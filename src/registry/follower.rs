@@ -1,6 +1,7 @@
 //! Follows what other nodes change in a shared database, tells them that this node lives, and knows how fresh the list in
 //! memory is. A check is never answered from a list that may lack what was changed longer ago than `STALE_AFTER`.
 
+use super::keeping::Keeping;
 use super::publisher::Publisher;
 use crate::clock::{Clock, Stopwatch};
 use crate::store::lease::Lease;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-const KEEP_UP_EVERY: Duration = Duration::from_secs(3600);
 /// The promise to banks: what was changed on any node answers on every node after this long, or the node does not answer.
 pub(super) const STALE_AFTER: Duration = Duration::from_secs(1);
 /// A node that has not heard from the database for this long should get no requests.
@@ -29,13 +29,14 @@ struct State {
     started: Stopwatch,
     /// When the last look began that succeeded, in milliseconds after `started`.
     heard_ms: AtomicU64,
-    fenced: AtomicBool,
+    /// What this node has told cannot be made true any more: its process must end.
+    is_over: AtomicBool,
 }
 
 struct Following {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
-    clock: Arc<dyn Clock>,
+    keeping: Keeping,
     lease: Lease,
     state: Arc<State>,
     /// For heartbeats; none while the database is gone.
@@ -52,10 +53,11 @@ impl Follower {
         lease: Lease,
     ) -> Result<Self, StoreError> {
         let started = Stopwatch::start();
-        let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), fenced: AtomicBool::new(false) });
+        let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), is_over: AtomicBool::new(false) });
         let shared = Arc::clone(&state);
+        let keeping = Keeping::new(Arc::clone(&store), clock);
         let mut following =
-            Following { store, publisher, clock, lease, state: shared, connection: None, is_well: true };
+            Following { store, publisher, keeping, lease, state: shared, connection: None, is_well: true };
         following.look()?;
         following.beat()?;
         let (stop, stopped) = sync_channel(1);
@@ -71,9 +73,10 @@ impl Follower {
         self.state.unheard_for()
     }
 
-    /// Another process has taken this node's log.
-    pub(super) fn is_fenced(&self) -> bool {
-        self.state.fenced.load(Ordering::Acquire)
+    /// Another process has taken this node's log, the list cannot be followed from where it is here, or nobody follows it.
+    pub(super) fn is_over(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.is_over.load(Ordering::Acquire) || thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     pub(super) fn stop(&self) {
@@ -98,16 +101,15 @@ impl State {
 
 impl Following {
     fn run(mut self, stopped: &Receiver<()>) {
-        let (mut beaten, mut kept_up) = (Stopwatch::start(), Stopwatch::start());
+        let mut beaten = Stopwatch::start();
         while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
             let mut done = self.look();
             if done.is_ok() && beaten.elapsed() >= BEAT_EVERY {
                 done = self.beat();
                 beaten = Stopwatch::start();
             }
-            if done.is_ok() && kept_up.elapsed() >= KEEP_UP_EVERY {
-                done = self.store.keep_up(self.clock.now());
-                kept_up = Stopwatch::start();
+            if done.is_ok() {
+                self.keeping.look();
             }
             if self.note(done) {
                 return;
@@ -120,9 +122,9 @@ impl Following {
         match done {
             Ok(()) if self.is_well => {}
             Ok(()) => tracing::info!("the list follows the database again"),
-            Err(StoreError::Fenced) => {
-                tracing::error!("another process has taken over this node's log");
-                self.state.fenced.store(true, Ordering::Release);
+            Err(error @ (StoreError::Fenced | StoreError::Corrupt(_))) => {
+                tracing::error!(%error, "the list cannot be followed any more");
+                self.state.is_over.store(true, Ordering::Release);
                 return true;
             }
             Err(error) => {
@@ -138,12 +140,16 @@ impl Following {
         false
     }
 
-    /// Reads what was changed since the last look. What it finds was true at its beginning.
+    /// Reads what was changed since the last look. What it finds was true at its beginning. A database that has taken over
+    /// without the last changes would give their numbers to others, which would then be missing here for good.
     fn look(&mut self) -> Result<(), StoreError> {
         let began_ms = self.state.now_ms();
         let known = self.publisher.known();
-        let (changes, last) = self.store.find(|connection| {
+        let (changes, last) = self.store.find_at_once(|connection| {
             let last = store::changes::head(connection)?;
+            if last < known {
+                return Err(StoreError::Corrupt("fewer changes than were told before"));
+            }
             let changes = if last > known { store::changes::since(connection, known, last)? } else { Vec::new() };
             Ok((changes, last))
         })?;

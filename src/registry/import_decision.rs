@@ -2,8 +2,8 @@
 //! on alone stays as it is, and is counted.
 
 use super::import_work::{Steps, Stop};
-use crate::domain::Flag;
 use crate::domain::import::{Decision, Import, ImportState};
+use crate::domain::{Flag, FlagState};
 use crate::store;
 use std::collections::HashSet;
 
@@ -56,6 +56,11 @@ impl Steps<'_> {
     /// The flag after the decision; `None` if it is no longer open to it.
     fn decide(&self, flag: &Flag, decision: &Decision) -> Option<Flag> {
         let (by, now) = (decision.by.clone(), self.registry.now());
+        let owner = self.registry.access.chain(flag.unit());
+        // What is in force was decided on alone, even if an amendment of it waits.
+        if flag.state_at(now) != FlagState::Proposed || *owner.root() != by.party {
+            return None;
+        }
         match (self.import.state, &decision.reason) {
             (ImportState::Rejecting, Some(reason)) => flag.reject(by, reason.clone(), now).ok(),
             _ => flag.approve(by, now).ok(),

@@ -307,6 +307,11 @@ impl Steps<'_> {
         if proposal.urgency == Urgency::Urgent {
             return Err(invalid("/urgent", "an imported flag cannot be urgent"));
         }
+        if let Err(Error::Invalid(violations)) = self.registry.must_fit(&proposal, &self.import.received_by.party)
+            && let Some(first) = violations.first()
+        {
+            return Err(invalid(&first.pointer, &first.reason));
+        }
         let now = self.registry.now();
         let random = entropy::bytes16().map_err(|_| invalid("", "the registry has no randomness"))?;
         let flag = Flag::propose(FlagId::mint(now, random), proposal, self.import.received_by.clone(), now);

@@ -205,9 +205,13 @@ impl Registry {
         self.read(move |connection| store::imports::find_same(connection, &import)).await
     }
 
+    /// An import that the caller's unit, or one below it, handed in; to the others it does not exist.
     async fn find_import(&self, call: &Call, id: ImportId) -> Result<Import, Error> {
         let found = self.read(move |connection| store::imports::find(connection, id)).await?;
-        let visible = found.map(|(import, _)| import).filter(|import| may_see(&call.actor, import));
+        let visible = found.map(|(import, _)| import).filter(|import| {
+            let chain = self.access.chain(&import.received_by.party);
+            chain.lies_within(&call.actor.party)
+        });
         visible.ok_or(Error::NotFound)
     }
 
@@ -231,7 +235,7 @@ impl Registry {
         entry.resource = Some(Resource::Import(import.id));
         let position = self.log_reading(&entry).await?;
         let report = Report { store: Arc::clone(&self.store), id, after: 0, is_begun: false };
-        Ok((position.to_string(), Box::new(report)))
+        Ok((position.text(), Box::new(report)))
     }
 
     pub async fn approve_import(&self, call: &Call, id: ImportId, version: u32) -> Result<Answered, Error> {
@@ -260,13 +264,16 @@ impl Registry {
         if import.version != version {
             return Err(Error::StaleVersion);
         }
+        if *self.access.chain(&import.received_by.party).root() != call.actor.party {
+            return Err(self.forbid(call, "The unit at the root of the importing unit's units decides.").await);
+        }
         let moved = match decide(&import, call.actor.clone(), call.at) {
-            Ok(moved) => moved,
-            Err(error @ ImportMoveError::SameOfficer) => {
-                self.refuse(call, "insufficient_scope").await?;
-                return Err(error.into());
+            Err(ImportMoveError::SameOfficer) => {
+                return Err(self
+                    .forbid(call, "Another officer than the one who handed the file in must decide.")
+                    .await);
             }
-            Err(error @ (ImportMoveError::Illegal { .. } | ImportMoveError::DryRun { .. })) => return Err(error.into()),
+            moved => moved?,
         };
         let mut entry = self.entry(act, call);
         entry.resource = Some(Resource::Import(id));
@@ -278,11 +285,6 @@ impl Registry {
         self.imports.signal.wake();
         Ok(answered)
     }
-}
-
-/// An import is its unit's.
-fn may_see(actor: &Actor, import: &Import) -> bool {
-    actor.party == import.received_by.party
 }
 
 struct Report {

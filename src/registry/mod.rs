@@ -4,30 +4,41 @@
 mod audit;
 mod checks;
 mod clients;
+mod corrections;
 mod error;
 mod exports;
+mod flag_reads;
+mod flag_view;
 mod flags;
 mod follower;
 mod idempotency;
 mod import_decision;
 mod import_work;
 mod imports;
+mod keeping;
+mod log_stream;
+mod nodes;
+mod objections;
 mod parties;
 mod proofs;
 mod publisher;
 mod refusals;
+mod reports;
 mod seeds;
 mod streams;
 mod tokens;
 
-pub use audit::{LogForm, LogPage, LogStream};
+pub use audit::LogPage;
 pub use checks::Checked;
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
 pub use exports::ExportForm;
-pub use flags::FlagFilter;
+pub use flag_reads::{FlagFilter, FlagSearch};
+pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
 pub use imports::{NewImport, Received, Upload};
+pub use log_stream::{LogForm, LogStream};
+pub use objections::{ObjectionFilter, Overdue};
 pub use parties::NewParty;
 pub use proofs::TilePlace;
 pub use seeds::Seed;
@@ -49,6 +60,7 @@ use publisher::Publisher;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -75,6 +87,8 @@ pub struct Settings {
     pub threads: usize,
     /// Where files that are handed in lie until their rows are taken.
     pub imports: PathBuf,
+    /// The deadline of an objection.
+    pub objections_answered_within_ms: u64,
 }
 
 pub struct Registry {
@@ -82,6 +96,7 @@ pub struct Registry {
     log: Log,
     search: SearchIndex,
     streams: streams::Streams,
+    others: nodes::OtherLogs,
     index: Arc<Index>,
     access: Arc<Access>,
     authority: Authority,
@@ -92,6 +107,7 @@ pub struct Registry {
     /// Where other nodes share the database.
     follower: Option<Follower>,
     node: &'static str,
+    objections_answered_within_ms: u64,
     /// The last archive of the own log; none is made while the registry is open.
     archived: Option<Archive>,
 }
@@ -124,6 +140,7 @@ impl Registry {
             log,
             search,
             streams: streams::Streams::default(),
+            others: nodes::OtherLogs::default(),
             index,
             access,
             authority,
@@ -133,6 +150,7 @@ impl Registry {
             imports: imports::Imports::new(settings.imports.clone()),
             follower,
             node,
+            objections_answered_within_ms: settings.objections_answered_within_ms,
             archived,
         })
     }
@@ -160,23 +178,25 @@ impl Registry {
         if *self.log.end().borrow() != End::Running || self.log.is_gone() {
             return Some("The registry cannot write its log.");
         }
-        let unheard = self.follower.as_ref().is_some_and(|follower| follower.unheard_for() > UNREADY_AFTER);
-        unheard.then_some("The registry does not hear from its database.")
+        (self.unheard_for() > UNREADY_AFTER).then_some("The registry does not hear from its database.")
     }
 
-    /// Another process has taken this node's log: this one must end.
-    pub fn is_fenced(&self) -> bool {
-        self.follower.as_ref().is_some_and(Follower::is_fenced)
+    /// Since when what other nodes change may be missing here.
+    pub fn unheard_for(&self) -> Duration {
+        self.follower.as_ref().map_or(Duration::ZERO, Follower::unheard_for)
     }
 
-    /// Refuses to answer from a list that may lack what other nodes have changed.
-    fn must_be_fresh(&self) -> Result<(), Error> {
-        match &self.follower {
-            Some(follower) if follower.unheard_for() > STALE_AFTER => {
-                Err(Error::Unavailable("The registry does not hear from its database."))
-            }
-            Some(_) | None => Ok(()),
+    /// What other nodes do cannot be followed any more: this process must end.
+    pub fn is_over(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::is_over)
+    }
+
+    /// Refuses to answer, or to let anybody in, from memory that may lack what other nodes have changed.
+    pub fn must_be_fresh(&self) -> Result<(), Error> {
+        if self.unheard_for() > STALE_AFTER {
+            return Err(Error::Unavailable("The registry does not hear from its database."));
         }
+        Ok(())
     }
 
     pub fn index(&self) -> &Index {

@@ -1,9 +1,9 @@
 //! Parties: create, disable, enable, read, list (operators only).
 
-use super::flags::etag;
+use super::flags::{etag, invalid};
 use super::{Answered, Call, Error, Registry, render};
 use crate::domain::party::{AccessState, Party, PartyId, Role};
-use crate::domain::{Change, Replaces};
+use crate::domain::{Change, Replaces, UNIT_LEVELS_MAX};
 use crate::log::{Act, Resource};
 use serde::Serialize;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub struct NewParty {
     pub id: PartyId,
     pub name: String,
     pub role: Role,
+    /// Of a police unit: the one above it.
+    pub parent: Option<PartyId>,
 }
 
 #[derive(Serialize)]
@@ -22,10 +24,14 @@ struct PartyList<'a> {
 
 impl Registry {
     pub async fn create_party(&self, call: &Call, new: NewParty) -> Result<Answered, Error> {
+        if let Some(parent) = &new.parent {
+            self.may_be_above(parent, new.role)?;
+        }
         let party = Party {
             id: new.id,
             name: new.name,
             role: new.role,
+            parent: new.parent,
             state: AccessState::Enabled,
             version: 1,
             created_at: call.at,
@@ -37,6 +43,17 @@ impl Registry {
             Err(Error::StaleVersion) => Err(Error::Conflict("A party with this id exists already.")),
             Err(error) => Err(error),
         }
+    }
+
+    fn may_be_above(&self, parent: &PartyId, role: Role) -> Result<(), Error> {
+        let above = self.access.party(parent).filter(|above| above.role == Role::Police);
+        if role != Role::Police || above.is_none() {
+            return Err(invalid("/parent", "expected a police unit, above another one"));
+        }
+        if self.access.chain(parent).levels() >= UNIT_LEVELS_MAX {
+            return Err(invalid("/parent", "expected a unit with at most 2 others above it"));
+        }
+        Ok(())
     }
 
     /// Enables or disables a party, and with it all its clients.

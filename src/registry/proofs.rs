@@ -1,18 +1,17 @@
 //! What proves the log: checkpoints, tiles, bundles, receipts. A proof is verified before it leaves. Hashes and checkpoints
 //! tell nothing about anybody and leave no entry; whatever holds entries does.
 
+use super::nodes::Signed;
 use super::{Answered, Call, Error, Registry, render};
-use crate::domain::{CheckId, LogPosition};
+use crate::domain::CheckId;
 use crate::log::merkle::{self, TILE_WIDTH, Tiles};
 use crate::log::receipt::Receipt;
-use crate::log::{self, Act, Entry, Head, Resource, StoredTiles, entries_of};
-use crate::store::archive::{Archive, tiles_begin};
+use crate::log::{self, Act, Entry, Resource, StoredTiles};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// A tile or a bundle of entries, as C2SP tlog-tiles names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +32,16 @@ struct Consistency {
 
 impl Registry {
     /// The last checkpoint of a node's log.
-    pub fn checkpoint(&self, node: &str) -> Result<String, Error> {
-        Ok(self.head_of(node)?.note.clone())
+    pub async fn checkpoint(&self, node: &str) -> Result<String, Error> {
+        if node == self.node {
+            return Ok(self.log.head().note.clone());
+        }
+        let node = node.to_owned();
+        let found = self.read(move |connection| match store::log::find(connection, &node)? {
+            Some(log) => store::tree::last_checkpoint(connection, log),
+            None => Ok(None),
+        });
+        found.await?.ok_or(Error::NotFound)
     }
 
     /// The key that verifies this node's checkpoints, as text.
@@ -44,27 +51,26 @@ impl Registry {
 
     /// The hashes of a tile, as far as the last checkpoint covers them.
     pub async fn read_tile(&self, node: &str, level: u8, place: TilePlace) -> Result<Vec<u8>, Error> {
-        let head = self.head_of(node)?;
+        let signed = self.signed(node).await?;
         let below = u64::from(TILE_WIDTH).checked_pow(level.into()).ok_or(Error::NotFound)?;
         let end = place.index.checked_mul(TILE_WIDTH.into()).and_then(|first| first.checked_add(place.width.into()));
-        end.filter(|end| *end <= head.edge.size() / below).ok_or(Error::NotFound)?;
+        end.filter(|end| *end <= signed.head.edge.size() / below).ok_or(Error::NotFound)?;
         if level == 0 {
-            self.has_leaves(node, place.index.saturating_mul(TILE_WIDTH.into()))?;
+            signed.has_leaves(place.index.saturating_mul(TILE_WIDTH.into()))?;
         }
-        let number = self.log.number();
         let hashes =
-            self.read(move |connection| tiles(connection, number, &head).tile(level, place.index, place.width)).await?;
+            self.read(move |connection| tiles(connection, &signed).tile(level, place.index, place.width)).await?;
         Ok(hashes.as_flattened().to_vec())
     }
 
     /// Entries as they stand in the log, as far as the last checkpoint covers them.
     pub async fn read_bundle(&self, call: &Call, node: &str, place: TilePlace) -> Result<Answered, Error> {
-        let head = self.head_of(node)?;
+        let signed = self.signed(node).await?;
         let first = place.index.checked_mul(TILE_WIDTH.into()).ok_or(Error::NotFound)?;
-        let end = first.checked_add(place.width.into()).filter(|end| *end <= head.edge.size());
-        let (number, end) = (self.log.number(), end.ok_or(Error::NotFound)?);
-        self.is_kept(node, first)?;
-        let bundle = self.read(move |connection| bundle(connection, number, first, end)).await?;
+        let end = first.checked_add(place.width.into()).filter(|end| *end <= signed.head.edge.size());
+        let (log, end) = (signed.log, end.ok_or(Error::NotFound)?);
+        signed.is_kept(first)?;
+        let bundle = self.read(move |connection| bundle(connection, log, first, end)).await?;
         let mut entry = self.entry(Act::LogRead, call);
         entry.reference = Some(format!("entries={node}/{first}-{end}"));
         self.answer_reading(entry, bundle).await
@@ -72,17 +78,16 @@ impl Registry {
 
     /// That the tree of `to` entries continues the tree of `from` entries.
     pub async fn prove_consistency(&self, node: &str, from: u64, to: u64) -> Result<Vec<u8>, Error> {
-        let head = self.head_of(node)?;
-        if to > head.edge.size() {
+        let signed = self.signed(node).await?;
+        if to > signed.head.edge.size() {
             return Err(Error::NotFound);
         }
         for size in [from, to].into_iter().filter(|size| size % u64::from(TILE_WIDTH) > 0) {
-            self.has_leaves(node, size)?;
+            signed.has_leaves(size)?;
         }
-        let number = self.log.number();
         let proof = self
             .read(move |connection| {
-                let mut tiles = tiles(connection, number, &head);
+                let mut tiles = tiles(connection, &signed);
                 let proof = merkle::consistency(from, to, &mut tiles)?;
                 let roots = (merkle::root_of(from, &mut tiles)?, merkle::root_of(to, &mut tiles)?);
                 let holds = merkle::verify_consistency(from, to, &proof, &roots.0, &roots.1);
@@ -92,63 +97,36 @@ impl Registry {
         render(&Consistency { from, to, proof: proof.iter().map(|hash| BASE64.encode(hash)).collect() })
     }
 
-    /// The receipt of a check of the caller's party.
+    /// The receipt of a check of the caller's party, whichever node answered it.
     pub async fn read_receipt(&self, call: &Call, id: CheckId) -> Result<Answered, Error> {
-        let (index, entry) = self.find_check(call, id).await?;
-        let head = self.log.head();
-        if index >= head.checkpoint.size {
-            return Err(Error::Unavailable("No checkpoint covers the check yet."));
-        }
-        let number = self.log.number();
-        let receipt = self.read(move |connection| receipt(connection, number, &head, index, &entry)).await?;
+        let (node, index, entry) = self.find_check(call, id).await?;
+        let signed = match self.signed(&node).await {
+            Ok(signed) if index < signed.head.checkpoint.size => signed,
+            Ok(_) | Err(Error::NotFound) => {
+                return Err(Error::Unavailable("No checkpoint covers the check yet."));
+            }
+            Err(error) => return Err(error),
+        };
+        self.is_signed_by_its_log(&signed).await?;
+        let receipt = self.read(move |connection| receipt(connection, &signed, index, &entry)).await?;
         let mut read = self.entry(Act::CheckRead, call);
         read.resource = Some(Resource::Check(id));
         self.answer_reading(read, receipt.to_string().into_bytes()).await
-    }
-
-    /// Whether the entry is in the database, or in an archive.
-    pub(super) fn is_kept(&self, node: &str, index: u64) -> Result<(), Error> {
-        match &self.archived {
-            Some(archive) if node == self.node && index < archive.end() => Err(Error::Archived(archive.end())),
-            _ => Ok(()),
-        }
-    }
-
-    /// The first entry of a node's log that is not in an archive.
-    pub(super) fn kept_from(&self, node: &str) -> LogPosition {
-        let archive = self.archived.as_ref().filter(|_| node == self.node);
-        LogPosition { node: node.to_owned().into(), index: archive.map_or(0, Archive::end) }
-    }
-
-    /// Whether the tile with the entry's leaf hash is in the database. Those around the end of the archives are.
-    fn has_leaves(&self, node: &str, index: u64) -> Result<(), Error> {
-        let is_kept = self.archived.as_ref().is_none_or(|archive| index >= tiles_begin(archive.end()));
-        if is_kept { Ok(()) } else { self.is_kept(node, index) }
-    }
-
-    fn head_of(&self, node: &str) -> Result<Arc<Head>, Error> {
-        if node == self.node { Ok(self.log.head()) } else { Err(Error::NotFound) }
     }
 }
 
 const UNPROVEN: StoreError = StoreError::Corrupt("a tree whose proof does not hold");
 
-fn tiles<'a>(connection: &'a mut dyn Connection, log: LogNumber, head: &'a Head) -> StoredTiles<'a> {
-    StoredTiles { connection, log, edge: &head.edge }
+fn tiles<'a>(connection: &'a mut dyn Connection, signed: &'a Signed) -> StoredTiles<'a> {
+    StoredTiles { connection, log: signed.log, edge: &signed.head.edge }
 }
 
-fn receipt(
-    connection: &mut dyn Connection,
-    log: LogNumber,
-    head: &Head,
-    index: u64,
-    entry: &Entry,
-) -> Result<Receipt, StoreError> {
+fn receipt(connection: &mut dyn Connection, signed: &Signed, index: u64, entry: &Entry) -> Result<Receipt, StoreError> {
     let mut bundle = Vec::new();
     let leaf = entry.encode(&mut bundle).map_err(|_| StoreError::Corrupt("an entry that cannot be written"))?;
-    let extra = bundle.split_off(2);
+    let (extra, head) = (bundle.split_off(2), &signed.head);
     let (size, root) = (head.checkpoint.size, head.checkpoint.root);
-    let proof = merkle::inclusion(index, size, &mut tiles(connection, log, head))?;
+    let proof = merkle::inclusion(index, size, &mut tiles(connection, signed))?;
     if !merkle::verify_inclusion(&leaf, index, size, &proof, &root) {
         return Err(UNPROVEN);
     }
@@ -157,25 +135,12 @@ fn receipt(
 
 /// The entries from `first` to before `end`, each after its 16-bit length.
 fn bundle(connection: &mut dyn Connection, log: LogNumber, first: u64, end: u64) -> Result<Vec<u8>, StoreError> {
-    let (mut next, mut bundle) = (first, Vec::new());
-    while next < end {
-        let from = store::log::batch_at(connection, log, next)?.map_or(next, |batch| batch.first_index);
-        let before = next;
-        store::log::stream(connection, log, from, log::BATCHES_READ_AT_ONCE, &mut |batch| {
-            for (index, bytes) in (batch.first_index..).zip(entries_of(&batch.entries)) {
-                let bytes = bytes.ok_or(StoreError::Corrupt("a torn batch"))?;
-                if index == next && index < end {
-                    let length = u16::try_from(bytes.len()).map_err(|_| StoreError::Corrupt("an entry too large"))?;
-                    bundle.extend(length.to_be_bytes());
-                    bundle.extend(bytes);
-                    next += 1;
-                }
-            }
-            Ok(())
-        })?;
-        if next == before {
-            return Err(StoreError::Corrupt("a log with a gap"));
-        }
-    }
+    let mut bundle = Vec::new();
+    log::each_entry(connection, log, first, end, &mut |bytes| {
+        let length = u16::try_from(bytes.len()).map_err(|_| StoreError::Corrupt("an entry too large"))?;
+        bundle.extend(length.to_be_bytes());
+        bundle.extend(bytes);
+        Ok(())
+    })?;
     Ok(bundle)
 }

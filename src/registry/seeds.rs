@@ -10,6 +10,12 @@ pub enum Seed {
     Client(Box<Client>),
     /// Flags that come as one change.
     Flags(Vec<Flag>),
+    /// What somebody has done.
+    Done {
+        act: Act,
+        resource: Resource,
+        change: Change,
+    },
 }
 
 impl Registry {
@@ -25,10 +31,11 @@ impl Registry {
                 (Act::ClientCreate, Some(resource), Change::Client { replaces: Replaces::Nothing, client })
             }
             Seed::Flags(flags) => (Act::FlagImport, None, Change::Flags(flags)),
+            Seed::Done { act, resource, change } => (act, Some(resource), change),
         };
         let mut entry = self.entry(act, call);
         entry.resource = resource;
-        entry.count = u32::try_from(change.flags().len()).unwrap_or(u32::MAX).max(1);
+        entry.count = u32::try_from(change.flags().count()).unwrap_or(u32::MAX).max(1);
         Ok(self.log.submit(Record::changing(entry, change, None))?)
     }
 }

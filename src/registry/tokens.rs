@@ -52,6 +52,7 @@ impl Registry {
         proof: Proof,
         wanted: Option<Scopes>,
     ) -> Result<Granted, TokenError> {
+        self.must_be_fresh()?;
         let now = self.now();
         let claimed = match &proof {
             Proof::Secret { client, .. } => client.clone(),

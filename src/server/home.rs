@@ -1,32 +1,35 @@
-//! The data directory: its lock, its keys, its database. One process at a time; keys that others can read are refused.
+//! The data directory: its lock, its keys, its configuration. One process at a time; keys that others can read are refused.
 
+use super::database::Database;
+use super::files::{copy_private, parent};
 use super::key_list;
 use super::log_key::LogKey;
+use super::moving::moved_to;
 use crate::auth::Authority;
-use crate::auth::key_file::{KeyError, create_private};
-use crate::auth::keys::{KeyRing, SIGNING_KEY_FILE, SigningKey};
+use crate::auth::key_file::{KeyError, create_private, read_private};
+use crate::auth::keys::{KeyRing, PREVIOUS_SIGNING_KEY_FILE, SIGNING_KEY_FILE, SigningKey};
 use crate::auth::pepper::Pepper;
 use crate::config::{Config, ConfigError, FILE};
 use crate::domain::banks::BankDirectory;
 use crate::domain::{Directory, SubjectHasher, Timestamp};
 use crate::log::Signers;
 use crate::log::note::Signer;
-use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store, StoreError};
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 pub(super) const UNFINISHED_FILE: &str = "unfinished";
-const TLS_DIRECTORY: &str = "tls";
 const IMPORTS_DIRECTORY: &str = "imports";
+pub(super) const TLS_DIRECTORY: &str = "tls";
 pub(super) const KEYS_DIRECTORY: &str = "keys";
 pub const LOG_KEY_FILE: &str = "log-signing.pem";
 pub const PREVIOUS_LOG_KEY_FILE: &str = "log-signing.previous.pem";
 const PEPPER_FILE: &str = "pepper.hex";
+/// Where a copy of the database's password is kept.
+pub const PASSWORD_FILE: &str = "keys/postgres.password";
 const OWNER_ONLY: u32 = 0o700;
 const CONFIG_HEAD: &str =
     "# canhbao: what is not here has its default; `canhbao serve --print-config` shows everything.\n";
@@ -41,6 +44,8 @@ pub enum HomeError {
     Taken(PathBuf),
     #[error("{} has no registry: make one with `canhbao init {}`", .0.display(), .0.display())]
     Missing(PathBuf),
+    #[error("{}: this registry was moved to {to}", path.display())]
+    Moved { path: PathBuf, to: String },
     #[error("{} is not empty, and nothing is ever overwritten", .0.display())]
     NotEmpty(PathBuf),
     #[error("{0}")]
@@ -51,6 +56,21 @@ pub enum HomeError {
     Config(#[from] ConfigError),
     #[error("the database: {0}")]
     Store(#[from] StoreError),
+    #[error("{address}: {reason}")]
+    NotReached { address: String, reason: String },
+    #[error("the database holds the registry {held}, and the configuration is of {wanted}")]
+    OtherRegistry { held: String, wanted: String },
+    #[error(
+        "the database has a registry already: for one more node of it give `--join DIR`, with the data directory of a node; \
+         a new registry needs an empty database"
+    )]
+    DatabaseTaken,
+    #[error("the database is empty: make a registry in it with `canhbao init DIR --store URL --node NAME`")]
+    DatabaseEmpty,
+    #[error("the registry has a node {0} already: choose another name, or go on with the data directory of that node")]
+    NodeTaken(String),
+    #[error("the registry in the database has another pepper than {}: a node has the keys of its registry", .0.display())]
+    OtherPepper(PathBuf),
     #[error("tokens: {0}")]
     Tokens(#[from] crate::auth::IssueError),
 }
@@ -68,9 +88,57 @@ impl Home {
         path.join(FILE).exists() && !path.join(UNFINISHED_FILE).exists()
     }
 
-    /// Makes the directory with keys and database. Until `finish`, a mark says that it is only half made; what such a
-    /// mark stands beside is cleared away, and without a mark nothing is ever touched.
-    pub fn create(path: &Path, config: &Config, now: Timestamp) -> Result<Self, HomeError> {
+    /// Makes the directory with its keys, and the database of a new registry. Until `finish`, a mark says that it is only
+    /// half made; what such a mark stands beside is cleared away, and without a mark nothing is ever touched.
+    pub fn create(path: &Path, config: &Config, password: Option<&Path>, now: Timestamp) -> Result<Self, HomeError> {
+        let home = Self::begin(path)?;
+        let keys = path.join(KEYS_DIRECTORY);
+        create_private(&keys.join(SIGNING_KEY_FILE), &SigningKey::generate_pem()?)?;
+        create_private(&keys.join(LOG_KEY_FILE), &SigningKey::generate_pem()?)?;
+        create_private(&keys.join(PEPPER_FILE), &Pepper::generate_text()?)?;
+        home.take_password(config, password)?;
+        Database::of(path, config)?.create(&config.registry, now)?;
+        Ok(home)
+    }
+
+    /// Makes the directory of one more node of a registry: the keys that all nodes have come from the directory of another
+    /// one, that of the log is its own.
+    pub fn join(
+        path: &Path,
+        other: &Path,
+        config: &Config,
+        password: Option<&Path>,
+        now: Timestamp,
+    ) -> Result<Self, HomeError> {
+        if !Self::exists(other) {
+            return Err(HomeError::Missing(other.to_owned()));
+        }
+        let home = Self::begin(path)?;
+        let [keys, others] = [path, other].map(|path| path.join(KEYS_DIRECTORY));
+        for file in [SIGNING_KEY_FILE, PREVIOUS_SIGNING_KEY_FILE, PEPPER_FILE] {
+            match read_private(&others.join(file)) {
+                Err(error) if error.is_not_found() && file == PREVIOUS_SIGNING_KEY_FILE => {}
+                text => create_private(&keys.join(file), &text?)?,
+            }
+        }
+        create_private(&keys.join(LOG_KEY_FILE), &SigningKey::generate_pem()?)?;
+        if let Some(file) = &config.bank_directory
+            && file.is_relative()
+        {
+            copy_private(&other.join(file), &path.join(file))?;
+        }
+        let given = config.store_password_file.as_ref().map(|file| other.join(file));
+        home.take_password(config, password.or(given.as_deref()))?;
+        let store = Database::of(path, config)?.open(now)?;
+        home.check_pepper(store.as_ref())?;
+        if store.find(|connection| store::log::find(connection, &config.node))?.is_some() {
+            return Err(HomeError::NodeTaken(config.node.clone()));
+        }
+        Ok(home)
+    }
+
+    /// An empty directory under its mark.
+    pub(super) fn begin(path: &Path) -> Result<Self, HomeError> {
         let keys = path.join(KEYS_DIRECTORY);
         make_private_directory(path)?;
         let home = Self::locked(path)?;
@@ -83,11 +151,19 @@ impl Home {
             create_private(&mark, "This directory is only half made.\n")?;
         }
         make_private_directory(&keys)?;
-        create_private(&keys.join(SIGNING_KEY_FILE), &SigningKey::generate_pem()?)?;
-        create_private(&keys.join(LOG_KEY_FILE), &SigningKey::generate_pem()?)?;
-        create_private(&keys.join(PEPPER_FILE), &Pepper::generate_text()?)?;
-        SqliteStore::create(&path.join(DATABASE_FILE), &config.registry, now)?;
         Ok(home)
+    }
+
+    /// Copies the database's password to where the configuration says that it is, unless that is outside of the directory.
+    pub(super) fn take_password(&self, config: &Config, given: Option<&Path>) -> Result<(), HomeError> {
+        match (&config.store_password_file, given) {
+            (Some(file), Some(given)) if file.is_relative() => {
+                let copy = self.path.join(file);
+                make_private_directory(&parent(&copy))?;
+                Ok(create_private(&copy, &read_private(given)?)?)
+            }
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
     }
 
     /// Everything that belongs into a new registry is there.
@@ -120,7 +196,11 @@ impl Home {
         if !Self::exists(path) {
             return Err(HomeError::Missing(path.to_owned()));
         }
-        Self::locked(path)
+        let home = Self::locked(path)?;
+        match moved_to(path)? {
+            None => Ok(home),
+            Some(to) => Err(HomeError::Moved { path: path.to_owned(), to }),
+        }
     }
 
     fn locked(path: &Path) -> Result<Self, HomeError> {
@@ -151,7 +231,7 @@ impl Home {
     /// The keys that sign the checkpoints of a node's log. A registry that is older than its log's key gets one.
     pub fn signers(&self, store: &dyn Store, node: &str) -> Result<Signers, HomeError> {
         let keys = self.path.join(KEYS_DIRECTORY);
-        let registry = store.find(|connection| store::registry_name(connection))?;
+        let registry = store.find(|connection| store::registry::name(connection))?;
         let origin = format!("{registry}/{node}");
         let key = |file: &str| LogKey::load(&keys.join(file), &origin);
         let current = match key(LOG_KEY_FILE) {
@@ -172,8 +252,24 @@ impl Home {
     }
 
     pub fn hasher(&self) -> Result<SubjectHasher, HomeError> {
-        let pepper = Pepper::load(&self.path.join(KEYS_DIRECTORY).join(PEPPER_FILE))?;
-        Ok(SubjectHasher::new(pepper.expose()))
+        Ok(SubjectHasher::new(Pepper::load(&self.pepper_path())?.expose()))
+    }
+
+    fn pepper_path(&self) -> PathBuf {
+        self.path.join(KEYS_DIRECTORY).join(PEPPER_FILE)
+    }
+
+    /// Compares the pepper with the registry's mark. The first start of a registry sets it.
+    pub fn check_pepper(&self, store: &dyn Store) -> Result<(), HomeError> {
+        let find = || store.find(|connection| store::registry::pepper_mark(connection));
+        let registry = store.find(|connection| store::registry::name(connection))?;
+        let own = *self.hasher()?.hash(&registry).as_bytes();
+        let mut mark = find()?;
+        if mark.is_none() {
+            store::registry::set_pepper_mark(store.writer()?.as_mut(), &own)?;
+            mark = find()?;
+        }
+        if mark.as_deref() == Some(&own) { Ok(()) } else { Err(HomeError::OtherPepper(self.pepper_path())) }
     }
 
     /// The operator's bank directory, or the compiled-in one.
@@ -187,10 +283,6 @@ impl Home {
                 Directory::with_banks(banks).map_err(|error| failed(&path, &error))
             }
         }
-    }
-
-    pub fn store(&self, now: Timestamp) -> Result<Arc<dyn Store>, HomeError> {
-        Ok(Arc::new(SqliteStore::open(&self.path.join(DATABASE_FILE), now)?))
     }
 
     /// The time of the last entry in a node's log.

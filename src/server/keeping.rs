@@ -1,6 +1,7 @@
 //! What is done to a registry that is not being served, or beside one that is: its log opened alone, its log's key changed,
 //! its files copied. No step leaves the log without a key, or a copy that looks whole and is not.
 
+use super::database::Database;
 use super::files::{copy_private, digest, rename, sync};
 use super::home::{
     DATABASE_FILE, Home, HomeError, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, UNFINISHED_FILE, failed,
@@ -24,6 +25,9 @@ use std::sync::Arc;
 const NEXT_LOG_KEY_FILE: &str = "log-signing.next.pem";
 const LOG_KEY_COPY_FILE: &str = "log-signing.copy.pem";
 
+const SHARED: &str = "this node's registry is in a PostgreSQL database: back that up with pg_dump or as its operator does, and keep a \
+    copy of the data directory's keys and canhbao.toml beside it";
+
 /// A node's log without the registry around it.
 pub struct OpenLog {
     pub store: Arc<dyn Store>,
@@ -43,8 +47,9 @@ impl Publish for Nobody {
 }
 
 impl OpenLog {
+    /// Waits for the database: never to be called where others wait for this thread.
     pub fn open(home: &Home, config: &Config) -> Result<Self, ServeError> {
-        let store = home.store(SystemClock::new(Timestamp::EPOCH).now())?;
+        let store = Database::of(home.path(), config)?.open(SystemClock::new(Timestamp::EPOCH).now())?;
         let latest = home.latest_entry(store.as_ref(), &config.node)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(latest));
         let signers = home.signers(store.as_ref(), &config.node)?;
@@ -61,15 +66,19 @@ impl OpenLog {
 /// those it had before.
 pub fn log_keys(data: &Path, node: &str) -> Result<Vec<VerifierKey>, HomeError> {
     let registry = SqliteStore::open_copy(&data.join(DATABASE_FILE))?;
-    let origin = format!("{}/{node}", store::registry_name(registry.reader()?.as_mut())?);
+    log_keys_of(data, &format!("{}/{node}", store::registry::name(registry.reader()?.as_mut())?))
+}
+
+/// As `log_keys`, for the log with this name.
+pub fn log_keys_of(data: &Path, origin: &str) -> Result<Vec<VerifierKey>, HomeError> {
     let (directory, mut keys) = (data.join(KEYS_DIRECTORY), Vec::new());
     for file in [LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE] {
-        match LogKey::load(&directory.join(file), &origin) {
+        match LogKey::load(&directory.join(file), origin) {
             Err(error) if error.is_not_found() => {}
             key => keys.extend(key?.verifier()),
         }
     }
-    let listed = key_list::read(&directory, &origin)?;
+    let listed = key_list::read(&directory, origin)?;
     let older: Vec<_> = listed.into_iter().filter(|key| !keys.contains(key)).collect();
     keys.extend(older);
     Ok(keys)
@@ -78,11 +87,11 @@ pub fn log_keys(data: &Path, node: &str) -> Result<Vec<VerifierKey>, HomeError> 
 impl Home {
     /// Makes a new key for a node's log; the one before stays, to vouch for it at the next start. At each moment there is a
     /// current key, and what a crash leaves half done is finished by the next call.
-    pub fn rotate_log_key(&self, node: &str, now: Timestamp) -> Result<VerifierKey, HomeError> {
+    pub fn rotate_log_key(&self, config: &Config, now: Timestamp) -> Result<VerifierKey, HomeError> {
         let keys = self.path().join(KEYS_DIRECTORY);
         let [current, previous, next, copy] =
             [LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, NEXT_LOG_KEY_FILE, LOG_KEY_COPY_FILE].map(|name| keys.join(name));
-        let origin = self.signed_by_current(node, now)?;
+        let origin = self.signed_by_current(config, now)?;
         if LogKey::load(&next, &origin).is_err() {
             remove_if_there(&next)?;
             create_private(&next, &SigningKey::generate_pem()?)?;
@@ -95,12 +104,12 @@ impl Home {
     }
 
     /// The name of the log, if its current key needs nobody any more to vouch for it.
-    fn signed_by_current(&self, node: &str, now: Timestamp) -> Result<String, HomeError> {
+    fn signed_by_current(&self, config: &Config, now: Timestamp) -> Result<String, HomeError> {
         const UNUSED: HomeError =
             HomeError::Refused("the log's current key is not announced yet: start the server once, then rotate");
-        let store = self.store(now)?;
+        let (store, node) = (Database::of(self.path(), config)?.open(now)?, config.node.as_str());
         let (registry, note) = store.find(|connection| {
-            let registry = store::registry_name(connection)?;
+            let registry = store::registry::name(connection)?;
             let note = match store::log::find(connection, node)? {
                 None => None,
                 Some(log) => store::tree::last_checkpoint(connection, log)?,
@@ -145,6 +154,11 @@ pub struct Copy {
 }
 
 impl Copy {
+    /// Of nothing yet.
+    pub(super) fn of(to: &Path) -> Self {
+        Self { path: to.to_owned(), elsewhere: Vec::new() }
+    }
+
     /// Copies the database, as it is at one moment, with the keys, the configuration and what this names. A server may go on
     /// writing to `from`. Nothing in `to` is ever overwritten.
     pub fn make(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, HomeError> {
@@ -155,11 +169,14 @@ impl Copy {
             return Err(HomeError::NotEmpty(to.to_owned()));
         }
         let config = Config::read(from)?;
+        if config.address()?.is_some() {
+            return Err(HomeError::Refused(SHARED));
+        }
         make_private_directory(to)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(to, mode).map_err(|error| failed(to, &error))?;
         create_private(&to.join(UNFINISHED_FILE), "This copy is only half made.\n")?;
-        let mut copy = Self { path: to.to_owned(), elsewhere: Vec::new() };
+        let mut copy = Self::of(to);
         let keys = from.join(KEYS_DIRECTORY);
         for found in fs::read_dir(&keys).map_err(|error| failed(&keys, &error))? {
             let name = found.map_err(|error| failed(&keys, &error))?.file_name();
@@ -182,7 +199,7 @@ impl Copy {
     }
 
     /// Copies a file to the same place below the copy. What lies elsewhere, or is not there, is only noted.
-    fn take(&mut self, from: &Path, file: &Path) -> Result<(), HomeError> {
+    pub(super) fn take(&mut self, from: &Path, file: &Path) -> Result<(), HomeError> {
         let is_below = file.components().all(|part| matches!(part, Component::Normal(_)));
         let (source, target) = (from.join(file), self.path.join(file));
         if !is_below || !source.is_file() {

@@ -1,18 +1,22 @@
 //! The running server: limits, signals, the order of starting and of ending. It exits well only when every accepted
 //! record is committed, and never after a failed commit.
 
+mod database;
 mod files;
 mod home;
 mod keeping;
 mod key_list;
 mod log_key;
+mod moving;
 mod observe;
 mod tls;
 
+pub use database::{Database, is_empty, open_shared, with_password};
 pub use files::{digest, parent, rename, sync};
-pub use home::{DATABASE_FILE, Home, HomeError};
-pub use keeping::{Copy, OpenLog, log_keys};
+pub use home::{DATABASE_FILE, Home, HomeError, LOG_KEY_FILE, PASSWORD_FILE};
+pub use keeping::{Copy, OpenLog, log_keys, log_keys_of};
 pub use log_key::LogKey;
+pub use moving::moved_to;
 pub use observe::{log_to_stderr, recorder};
 pub use tls::{SelfSigned, self_signed};
 
@@ -61,6 +65,16 @@ pub enum ClockBehindLog {
     GoOnFromLog,
 }
 
+/// Completes, behind everything else, the records of who must be told that a flag was wrong.
+async fn keep_correcting(registry: &'static Registry) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING_EVERY).await;
+        if let Err(error) = registry.complete_corrections().await {
+            tracing::warn!(?error, "a correction is not complete yet");
+        }
+    }
+}
+
 /// A registry that is open: it can be filled, and then served.
 pub struct Server {
     /// For the life of the process.
@@ -82,13 +96,15 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 impl Server {
-    /// `url` is where clients reach the registry.
+    /// `url` is where clients reach the registry. It waits for the database: never to be called where others wait for this
+    /// thread.
     pub fn open(home: Home, config: Config, url: String, behind: ClockBehindLog) -> Result<Self, ServeError> {
         let authority = home.authority(url, config.tokens.lifetime_s)?;
         let directory = home.directory(&config)?;
         let hasher = home.hasher()?;
         let wall = SystemClock::new(Timestamp::EPOCH).now();
-        let store = home.store(wall)?;
+        let store = Database::of(home.path(), &config)?.open(wall)?;
+        home.check_pepper(store.as_ref())?;
         let latest = home.latest_entry(store.as_ref(), &config.node)?;
         if latest > wall.plus_ms(SKEW_MS_MAX) && behind == ClockBehindLog::Refuse {
             return Err(ServeError::Start(format!(
@@ -103,6 +119,7 @@ impl Server {
             quotas: config.default_quotas(),
             threads: config.workers(),
             imports: home.imports(),
+            objections_answered_within_ms: u64::from(config.objections.answered_within_s) * 1000,
         };
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let signers = home.signers(store.as_ref(), &config.node)?;
@@ -133,6 +150,7 @@ impl Server {
         let operations = actix_web::rt::spawn(operations);
         self.registry.start_imports().map_err(|error| ServeError::Start(error.to_string()))?;
         ready()?;
+        let correcting = actix_web::rt::spawn(keep_correcting(self.registry));
         let ended = tokio::select! {
             ended = self.watch(&certificate, in_flight, &recorder) => ended?,
             _ = &mut https => return Err(ServeError::Start("the server stopped by itself".to_owned())),
@@ -140,6 +158,8 @@ impl Server {
         tracing::info!("draining");
         draining.start();
         in_flight.close();
+        // What it had begun is due again at the next start.
+        correcting.abort();
         // Nobody is let in any more, and idle HTTP/1 connections end. That HTTP/2 connections end is not waited for: they
         // cannot be told to, but what comes over them is refused.
         let stopping = actix_web::rt::spawn(https_handle.stop(true));
@@ -219,24 +239,30 @@ impl Server {
         let mut hangup = on(SignalKind::hangup())?;
         let mut log_end = self.registry.log().end();
         let mut every = tokio::time::interval(HOUSEKEEPING_EVERY);
-        loop {
+        // While the database is silent this waits for it, and nothing else here may.
+        let mut refusals = actix_web::rt::spawn(async {});
+        let ended = loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(End::Clean),
-                _ = interrupt.recv() => return Ok(End::Clean),
+                _ = terminate.recv() => break End::Clean,
+                _ = interrupt.recv() => break End::Clean,
                 _ = hangup.recv() => self.reload(certificate),
-                _ = log_end.wait_for(|end| *end != End::Running) => return Ok(End::Failed),
+                _ = log_end.wait_for(|end| *end != End::Running) => break End::Failed,
                 _ = every.tick() => {
                     observe::gauges(self.registry, &self.clock, in_flight);
                     recorder.run_upkeep();
-                    if self.registry.is_fenced() {
-                        return Ok(End::Failed);
+                    if self.registry.is_over() {
+                        break End::Failed;
                     }
-                    if let Err(error) = self.registry.log_refusals(self.clock.now()).await {
-                        tracing::warn!(?error, "refused calls could not be logged");
+                    if refusals.is_finished() {
+                        refusals = actix_web::rt::spawn(log_refusals(self.registry, self.clock.now()));
                     }
                 }
             }
+        };
+        if ended == End::Clean && tokio::time::timeout(FAILED_DRAIN_TIME_MAX, refusals).await.is_err() {
+            tracing::warn!("refused calls could not be logged in time");
         }
+        Ok(ended)
     }
 
     /// Waits for the requests that were taken up; new ones on open connections are told to go elsewhere.
@@ -285,5 +311,11 @@ impl Server {
             }
             End::Running | End::Failed => Err(ServeError::CommitFailed),
         }
+    }
+}
+
+async fn log_refusals(registry: &'static Registry, now: Timestamp) {
+    if let Err(error) = registry.log_refusals(now).await {
+        tracing::warn!(?error, "refused calls could not be logged");
     }
 }

@@ -53,6 +53,10 @@ fn describe() {
     metrics::describe_gauge!(INDEX_RECORDS, "Records in the index.");
     metrics::describe_gauge!(LIST_VERSION, "Number of the last change.");
     metrics::describe_gauge!(IN_FLIGHT, "Requests being worked on.");
+    metrics::describe_gauge!(
+        UNHEARD,
+        "Seconds for which other nodes' changes may be missing here; 0 where there are none."
+    );
     metrics::describe_gauge!(CLOCK_LAG, "Seconds that the wall clock lies behind the registry's time.");
 }
 
@@ -61,6 +65,7 @@ const SEARCH_BEHIND: &str = "canhbao_log_search_behind_entries";
 const INDEX_RECORDS: &str = "canhbao_index_records";
 const LIST_VERSION: &str = "canhbao_list_version";
 const IN_FLIGHT: &str = "canhbao_http_in_flight";
+const UNHEARD: &str = "canhbao_database_unheard_seconds";
 const CLOCK_LAG: &str = "canhbao_clock_lag_seconds";
 
 /// Reads what is only worth reading when somebody looks.
@@ -70,6 +75,7 @@ pub fn gauges(registry: &Registry, clock: &SystemClock, in_flight: &InFlight) {
     gauge!(INDEX_RECORDS).set(count(registry.index().len()));
     gauge!(LIST_VERSION).set(count(usize::try_from(registry.index().list_version()).unwrap_or(usize::MAX)));
     gauge!(IN_FLIGHT).set(count(in_flight.count()));
+    gauge!(UNHEARD).set(registry.unheard_for().as_secs_f64());
     gauge!(CLOCK_LAG).set(std::time::Duration::from_millis(clock.lag_ms()).as_secs_f64());
 }
 

@@ -2,7 +2,8 @@
 //! before it, which an import takes off.
 
 use super::csv::RUNS;
-use crate::domain::import::{Column, columns::SHOWN_ONLY, row::linked_text};
+use crate::domain::import::{Column, columns::SHOWN_ONLY, linked_text};
+use crate::domain::party::PartyId;
 use crate::domain::{Flag, Subject, Timestamp};
 use rust_xlsxwriter::{Workbook, XlsxError};
 use std::collections::VecDeque;
@@ -57,6 +58,8 @@ fn cell(flag: &Flag, column: Column) -> String {
         (Column::SourceKind, _) => flag.source.kind.as_str().to_owned(),
         (Column::SourceReference, _) => flag.source.reference.clone().unwrap_or_default(),
         (Column::Linked, _) => linked_text(&flag.linked),
+        (Column::Unit, _) => flag.unit().as_str().to_owned(),
+        (Column::Coordinating, _) => flag.coordinating.iter().map(PartyId::as_str).collect::<Vec<_>>().join(";"),
         (
             Column::Bank
             | Column::Number

@@ -12,8 +12,8 @@ const CHANGES_MAX: u64 = 1 << 62;
 /// Stores a new party; false if the id is taken.
 pub fn insert_party(connection: &mut dyn Connection, party: &Party, change: u64) -> Result<bool, StoreError> {
     let rows = connection.execute(
-        "INSERT INTO party (id, name, role, state, version, created_at, change) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO party (id, name, role, state, version, created_at, change, parent) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
         &[
             Value::Text(party.id.as_str()),
             Value::Text(&party.name),
@@ -22,12 +22,13 @@ pub fn insert_party(connection: &mut dyn Connection, party: &Party, change: u64)
             Value::Int(party.version.into()),
             Value::count(party.created_at.as_ms())?,
             Value::count(change)?,
+            party.parent.as_ref().map_or(Value::Null, |parent| Value::Text(parent.as_str())),
         ],
     )?;
     Ok(rows == 1)
 }
 
-/// Replaces the version `replaces`; false if that is not the version stored. Role and id never change.
+/// Replaces the version `replaces`; false if that is not the version stored. Id, role and parent never change.
 pub fn update_party(
     connection: &mut dyn Connection,
     party: &Party,
@@ -137,7 +138,7 @@ pub fn changed_parties(
 ) -> Result<Vec<(u64, Party)>, StoreError> {
     let mut found = Vec::new();
     connection.query(
-        "SELECT id, name, role, state, version, created_at, change FROM party \
+        "SELECT id, name, role, state, version, created_at, change, parent FROM party \
          WHERE change > $1 AND change <= $2 ORDER BY id",
         &[Value::count(known)?, Value::count(last)?],
         &mut |row| {
@@ -156,6 +157,7 @@ fn read_party(row: &dyn Row) -> Result<Party, StoreError> {
         state: readable(AccessState::parse(row.text(3)?))?,
         version: version(row, 4)?,
         created_at: Timestamp::from_ms(row.count(5)?),
+        parent: row.optional_text(7)?.map(|parent| readable(PartyId::parse(parent))).transpose()?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Statements over archives: what one is made of, and what is dropped once it is sealed. Nothing is dropped that no recorded
+//! Statements over archives: what one is made of, and what is dropped once it is sealed. Nothing is deleted that no recorded
 //! archive holds; the schema's triggers see to that.
 
 use super::log::LogNumber;
@@ -45,18 +45,37 @@ pub fn all(connection: &mut dyn Connection, log: LogNumber) -> Result<Vec<Archiv
          WHERE place >= $1 AND place <= $2 ORDER BY place",
         &[log.place(0)?, log.last_place()?],
         &mut |row| {
-            found.push(Archive {
-                first_index: log.index(row.count(0)?)?,
-                size: row.count(1)?,
-                at_max: Timestamp::from_ms(row.count(2)?),
-                sealed_at: Timestamp::from_ms(row.count(3)?),
-                file_name: row.text(4)?.to_owned(),
-                digest: row.blob(5)?.try_into().map_err(|_| StoreError::Corrupt("an archive without a digest"))?,
-            });
+            found.push(archive(log, row)?);
             Ok(())
         },
     )?;
     Ok(found)
+}
+
+/// The last archive of a log.
+pub fn last(connection: &mut dyn Connection, log: LogNumber) -> Result<Option<Archive>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT place, size, at_max, sealed_at, file_name, digest FROM log_archive \
+         WHERE place >= $1 AND place <= $2 ORDER BY place DESC LIMIT 1",
+        &[log.place(0)?, log.last_place()?],
+        &mut |row| {
+            found = Some(archive(log, row)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+fn archive(log: LogNumber, row: &dyn Row) -> Result<Archive, StoreError> {
+    Ok(Archive {
+        first_index: log.index(row.count(0)?)?,
+        size: row.count(1)?,
+        at_max: Timestamp::from_ms(row.count(2)?),
+        sealed_at: Timestamp::from_ms(row.count(3)?),
+        file_name: row.text(4)?.to_owned(),
+        digest: row.blob(5)?.try_into().map_err(|_| StoreError::Corrupt("an archive without a digest"))?,
+    })
 }
 
 pub fn insert(connection: &mut dyn Connection, log: LogNumber, archive: &Archive) -> Result<(), StoreError> {
@@ -74,9 +93,13 @@ pub fn insert(connection: &mut dyn Connection, log: LogNumber, archive: &Archive
     Ok(())
 }
 
-/// Records an archive and drops what it makes superfluous, in the open transaction.
+/// Records an archive in the open transaction: from its commit on, what it holds is gone for all who read. Where nobody
+/// shares the database it is dropped at once, elsewhere afterwards.
 pub fn seal(connection: &mut dyn Connection, log: LogNumber, archive: &Archive) -> Result<(), StoreError> {
     insert(connection, log, archive)?;
+    if connection.drops_later() {
+        return Ok(());
+    }
     connection.execute(
         "DELETE FROM log_batch WHERE place >= $1 AND place < $2",
         &[log.place(0)?, log.place(archive.end())?],
@@ -86,6 +109,68 @@ pub fn seal(connection: &mut dyn Connection, log: LogNumber, archive: &Archive) 
         &[log.place(0)?, log.place(tiles_begin(archive.end()))?, Value::count(LEVELS)?],
     )?;
     Ok(())
+}
+
+/// How far a bounded deletion has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// There may be more at this place or after it.
+    UpTo(u64),
+    All,
+}
+
+/// Deletes some of the batches from `place` on that the last archive of a log and those before it hold, `rows_max` at most.
+pub fn drop_batches(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    (place, end): (u64, u64),
+    rows_max: u32,
+) -> Result<Dropped, StoreError> {
+    let rows_max_value = Value::Int(rows_max.into());
+    let (first, end) = (log.place(place)?, log.place(end)?);
+    drop_some(
+        connection,
+        log,
+        "DELETE FROM log_batch WHERE place >= $1 AND place < $2 AND place IN \
+         (SELECT place FROM log_batch WHERE place >= $3 AND place < $4 ORDER BY place LIMIT $5) RETURNING place",
+        &[first, end, first, end, rows_max_value],
+        rows_max,
+    )
+}
+
+/// As `drop_batches`, of the tiles of level 0; `end` is where those begin that stay.
+pub fn drop_tiles(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    (place, end): (u64, u64),
+    rows_max: u32,
+) -> Result<Dropped, StoreError> {
+    let (levels, rows_max_value) = (Value::count(LEVELS)?, Value::Int(rows_max.into()));
+    drop_some(
+        connection,
+        log,
+        "DELETE FROM log_tile WHERE place IN \
+         (SELECT place FROM log_tile WHERE place >= $1 AND place < $2 AND place % $3 = 0 ORDER BY place LIMIT $4) \
+         RETURNING place",
+        &[log.place(place)?, log.place(end)?, levels, rows_max_value],
+        rows_max,
+    )
+}
+
+fn drop_some(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    sql: &'static str,
+    values: &[Value<'_>],
+    rows_max: u32,
+) -> Result<Dropped, StoreError> {
+    let (mut rows, mut last) = (0_u32, 0);
+    connection.query(sql, values, &mut |row| {
+        rows += 1;
+        last = last.max(log.index(row.count(0)?)?);
+        Ok(())
+    })?;
+    Ok(if rows < rows_max { Dropped::All } else { Dropped::UpTo(last + 1) })
 }
 
 /// A full tile with its place in the tree.

@@ -1,7 +1,7 @@
 //! Numbering changes and storing what they carry. The numbering row is the only thing that writers of different nodes
 //! ever wait for.
 
-use super::{Connection, StoreError, Value, access, flags, imports};
+use super::{Connection, StoreError, Value, access, corrections, flags, imports, objections};
 use crate::domain::{Change, LogPosition, Replaces, Timestamp};
 
 /// The number of the last change.
@@ -70,6 +70,15 @@ pub fn apply(
             Value::Text(change.kind()),
         ],
     )?;
+    for part in change.parts() {
+        if !apply_part(connection, part, number)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn apply_part(connection: &mut dyn Connection, change: &Change, number: u64) -> Result<bool, StoreError> {
     match change {
         Change::Flag { replaces: Replaces::Nothing, flag } => flags::insert(connection, flag, number),
         Change::Flag { replaces: Replaces::Version(version), flag } => {
@@ -85,5 +94,13 @@ pub fn apply(
         Change::Client { replaces: Replaces::Version(version), client } => {
             access::update_client(connection, client, *version, number)
         }
+        Change::Objection { replaces: Replaces::Nothing, objection } => {
+            objections::insert(connection, objection, number)
+        }
+        Change::Objection { replaces: Replaces::Version(version), objection } => {
+            objections::update(connection, objection, *version, number)
+        }
+        Change::Correction(correction) => corrections::apply(connection, correction, number),
+        Change::Together(_) => Err(StoreError::Corrupt("a change of changes of changes")),
     }
 }

@@ -1,7 +1,7 @@
-//! Statements over flags: the current list (`flag`) and every version (`flag_version`).
+//! Statements over flags: the current list (`flag`) and every version (`flag_version`). Lists of them stand in `listing`.
 
 use super::{Connection, Row, StoreError, Value};
-use crate::domain::{Category, Flag, FlagId, FlagState, ListedFlag, Subject, Timestamp, Verdict};
+use crate::domain::{Category, Flag, FlagId, ListedFlag, Subject, Timestamp, Verdict};
 use std::sync::LazyLock;
 
 /// Stores a new flag; false if the id is taken.
@@ -11,10 +11,10 @@ pub fn insert(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Resu
 
 /// Flags of one statement: an import brings a million, and each statement has its price.
 const BULK_ROWS: usize = 16;
-const FLAG_COLUMNS: usize = 11;
+const FLAG_COLUMNS: usize = 12;
 const VERSION_COLUMNS: usize = 4;
-const INSERT_FLAG: &str =
-    "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version, since, expires_at, document, linked)";
+const INSERT_FLAG: &str = "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version, since, \
+     expires_at, document, linked, unit)";
 const INSERT_VERSION: &str = "INSERT INTO flag_version (flag, version, change, body)";
 
 static INSERT_ONE: LazyLock<String> =
@@ -57,6 +57,7 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
                 optional_time(flag.expires_at)?,
                 flag.legal_basis.as_ref().map_or(Value::Null, |basis| Value::Text(&basis.document)),
                 linked.as_deref().map_or(Value::Null, Value::Text),
+                Value::Text(flag.unit().as_str()),
             ]);
         }
         stored += connection.execute(sql, &values)?;
@@ -64,11 +65,17 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
     if usize::try_from(stored) != Ok(flags.len()) {
         return Ok(false);
     }
+    for flag in flags {
+        insert_coordinating(connection, flag)?;
+    }
     insert_versions(connection, flags, change)?;
     Ok(true)
 }
 
 fn insert_versions(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<(), StoreError> {
+    for flag in flags {
+        insert_links(connection, flag)?;
+    }
     let bodies: Result<Vec<String>, _> = flags.iter().map(serde_json::to_string).collect();
     let bodies = bodies.map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
     let all: Vec<(&Flag, &String)> = flags.iter().copied().zip(&bodies).collect();
@@ -128,7 +135,7 @@ pub fn update(connection: &mut dyn Connection, flag: &Flag, replaces: u32, chang
     let linked = linked_text(flag);
     let rows = connection.execute(
         "UPDATE flag SET verdict = $1, category = $2, case_ref = $3, state = $4, version = $5, since = $6, \
-         expires_at = $7, document = $8, linked = $9 WHERE id = $10 AND version = $11",
+         expires_at = $7, document = $8, linked = $9, unit = $10 WHERE id = $11 AND version = $12",
         &[
             Value::Text(flag.verdict.as_str()),
             Value::Text(flag.category.as_str()),
@@ -139,14 +146,37 @@ pub fn update(connection: &mut dyn Connection, flag: &Flag, replaces: u32, chang
             optional_time(flag.expires_at)?,
             flag.legal_basis.as_ref().map_or(Value::Null, |basis| Value::Text(&basis.document)),
             linked.as_deref().map_or(Value::Null, Value::Text),
+            Value::Text(flag.unit().as_str()),
             Value::Blob(flag.id.as_bytes()),
             Value::Int(replaces.into()),
         ],
     )?;
     if rows == 1 {
+        connection.execute("DELETE FROM flag_coordinating WHERE flag = $1", &[Value::Blob(flag.id.as_bytes())])?;
+        insert_coordinating(connection, flag)?;
         insert_versions(connection, &[flag], change)?;
     }
     Ok(rows == 1)
+}
+
+fn insert_coordinating(connection: &mut dyn Connection, flag: &Flag) -> Result<(), StoreError> {
+    for unit in &flag.coordinating {
+        connection.execute(
+            "INSERT INTO flag_coordinating (unit, flag) VALUES ($1, $2)",
+            &[Value::Text(unit.as_str()), Value::Blob(flag.id.as_bytes())],
+        )?;
+    }
+    Ok(())
+}
+
+fn insert_links(connection: &mut dyn Connection, flag: &Flag) -> Result<(), StoreError> {
+    for linked in &flag.linked {
+        connection.execute(
+            "INSERT INTO flag_link (subject, flag) VALUES ($1, $2) ON CONFLICT (subject, flag) DO NOTHING",
+            &[Value::Text(&linked.canonical()), Value::Blob(flag.id.as_bytes())],
+        )?;
+    }
+    Ok(())
 }
 
 fn linked_text(flag: &Flag) -> Option<String> {
@@ -258,59 +288,7 @@ pub fn subjects_after(
     Ok(last)
 }
 
-/// A page of flags, newest first.
-pub struct FlagPage {
-    pub state: Option<FlagState>,
-    /// The last id of the page before.
-    pub before: Option<FlagId>,
-    pub now: Timestamp,
-    pub rows_max: u32,
-}
-
-pub fn list(connection: &mut dyn Connection, page: &FlagPage) -> Result<Vec<Flag>, StoreError> {
-    let before = page.before.map_or([0xff; 16], |id| *id.as_bytes());
-    let mut found = Vec::new();
-    let mut each = |row: &dyn Row| -> Result<(), StoreError> {
-        found.push(read_flag(row, 0)?);
-        Ok(())
-    };
-    let before = Value::Blob(&before);
-    let rows_max = Value::Int(page.rows_max.into());
-    let now = Value::count(page.now.as_ms())?;
-    match page.state {
-        None => connection.query(
-            "SELECT flag_version.body FROM flag JOIN flag_version \
-             ON flag_version.flag = flag.id AND flag_version.version = flag.version \
-             WHERE flag.id < $1 ORDER BY flag.id DESC LIMIT $2",
-            &[before, rows_max],
-            &mut each,
-        )?,
-        Some(FlagState::Active) => connection.query(
-            "SELECT flag_version.body FROM flag JOIN flag_version \
-             ON flag_version.flag = flag.id AND flag_version.version = flag.version \
-             WHERE flag.state = 'active' AND flag.id < $1 AND flag.expires_at > $2 ORDER BY flag.id DESC LIMIT $3",
-            &[before, now, rows_max],
-            &mut each,
-        )?,
-        Some(FlagState::Expired) => connection.query(
-            "SELECT flag_version.body FROM flag JOIN flag_version \
-             ON flag_version.flag = flag.id AND flag_version.version = flag.version \
-             WHERE flag.state = 'active' AND flag.id < $1 AND flag.expires_at <= $2 ORDER BY flag.id DESC LIMIT $3",
-            &[before, now, rows_max],
-            &mut each,
-        )?,
-        Some(state @ (FlagState::Proposed | FlagState::Rejected | FlagState::Lifted)) => connection.query(
-            "SELECT flag_version.body FROM flag JOIN flag_version \
-             ON flag_version.flag = flag.id AND flag_version.version = flag.version \
-             WHERE flag.state = $1 AND flag.id < $2 ORDER BY flag.id DESC LIMIT $3",
-            &[Value::Text(state.as_str()), before, rows_max],
-            &mut each,
-        )?,
-    }
-    Ok(found)
-}
-
-fn read_flag(row: &dyn Row, column: usize) -> Result<Flag, StoreError> {
+pub(super) fn read_flag(row: &dyn Row, column: usize) -> Result<Flag, StoreError> {
     serde_json::from_str(row.text(column)?).map_err(|_| StoreError::Corrupt("a flag version that cannot be read"))
 }
 
@@ -364,7 +342,7 @@ fn read_listed(row: &dyn Row) -> Result<ListedFlag<'_>, StoreError> {
     })
 }
 
-fn read_id(row: &dyn Row, column: usize) -> Result<FlagId, StoreError> {
+pub(super) fn read_id(row: &dyn Row, column: usize) -> Result<FlagId, StoreError> {
     let bytes = row.blob(column)?.try_into();
     bytes.map(FlagId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))
 }

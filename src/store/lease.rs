@@ -32,11 +32,8 @@ impl Lease {
 
     /// Keeps every other process from writing this log until the open transaction ends.
     pub fn hold(&self, connection: &mut dyn Connection) -> Result<(), StoreError> {
-        let rows = connection.execute(
-            "UPDATE log SET heard_at = heard_at WHERE number = $1 AND epoch = $2",
-            &[Value::count(self.log.number())?, Value::count(self.epoch)?],
-        )?;
-        if rows == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        let is_held = connection.hold_log(self.log.number(), self.epoch)?;
+        if is_held { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     /// Tells the others that this process lives.
@@ -59,14 +56,21 @@ impl Lease {
     }
 }
 
-/// Asks for a node's log, which is made if there is none.
+/// Asks for a node's log, which is made if there is none. Where the database's clock was set back, what was heard by the old
+/// time keeps nobody out: who lives is heard by the new time within a second, and the epoch keeps the log whole.
 pub fn take(connection: &mut dyn Connection, node: &str) -> Result<Asked, StoreError> {
     let log = log::find_or_create(connection, node)?;
     let now = connection.now()?.as_ms();
     let mut taken = None;
     connection.query(
-        "UPDATE log SET epoch = epoch + 1, heard_at = $1 WHERE number = $2 AND heard_at <= $3 RETURNING epoch",
-        &[Value::count(now)?, Value::count(log.number())?, Value::count(now.saturating_sub(LEASE_MS))?],
+        "UPDATE log SET epoch = epoch + 1, heard_at = $1 \
+         WHERE number = $2 AND (heard_at <= $3 OR heard_at > $4) RETURNING epoch",
+        &[
+            Value::count(now)?,
+            Value::count(log.number())?,
+            Value::count(now.saturating_sub(LEASE_MS))?,
+            Value::count(now.saturating_add(LEASE_MS))?,
+        ],
         &mut |row| {
             taken = Some(Lease { log, epoch: row.count(0)? });
             Ok(())
@@ -88,8 +92,8 @@ pub fn live(connection: &mut dyn Connection) -> Result<u64, StoreError> {
     let now = connection.now()?.as_ms();
     let mut live = 0;
     connection.query(
-        "SELECT COUNT(*) FROM log WHERE heard_at > $1",
-        &[Value::count(now.saturating_sub(LEASE_MS))?],
+        "SELECT COUNT(*) FROM log WHERE heard_at > $1 AND heard_at <= $2",
+        &[Value::count(now.saturating_sub(LEASE_MS))?, Value::count(now.saturating_add(LEASE_MS))?],
         &mut |row| {
             live = row.count(0)?;
             Ok(())

@@ -5,6 +5,8 @@ use crate::domain::Timestamp;
 
 /// A log's entries have places from `number * LOG_PLACES` on, so that one integer orders and finds every batch.
 const LOG_PLACES: u64 = 1 << 40;
+/// So many nodes could make their logs at once and each take the number that another one wanted.
+const NUMBERINGS_MAX: u32 = 64;
 
 /// Entries that are committed together, as one row.
 pub struct LogBatch {
@@ -18,7 +20,7 @@ pub struct LogBatch {
 }
 
 /// One log in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogNumber(u64);
 
 impl LogNumber {
@@ -52,17 +54,29 @@ pub fn find(connection: &mut dyn Connection, node: &str) -> Result<Option<LogNum
     Ok(found)
 }
 
-/// The log of a node, made if it has none.
+/// All logs of the database with the names of their nodes, in the order of their numbers.
+pub fn all(connection: &mut dyn Connection) -> Result<Vec<(String, LogNumber)>, StoreError> {
+    let mut found = Vec::new();
+    connection.query("SELECT node, number FROM log ORDER BY number", &[], &mut |row| {
+        found.push((row.text(0)?.to_owned(), LogNumber(row.count(1)?)));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The log of a node, made if it has none. Another node that makes its own at the same moment may take the number that was
+/// to be this one's.
 pub fn find_or_create(connection: &mut dyn Connection, node: &str) -> Result<LogNumber, StoreError> {
-    if let Some(log) = find(connection, node)? {
-        return Ok(log);
+    for _ in 0..NUMBERINGS_MAX {
+        if let Some(log) = find(connection, node)? {
+            return Ok(log);
+        }
+        connection.execute(
+            "INSERT INTO log (node, number) SELECT $1, COALESCE(MAX(number) + 1, 0) FROM log WHERE TRUE \
+             ON CONFLICT DO NOTHING",
+            &[Value::Text(node)],
+        )?;
     }
-    connection.begin()?;
-    connection.execute(
-        "INSERT INTO log (node, number) SELECT $1, COALESCE(MAX(number) + 1, 0) FROM log",
-        &[Value::Text(node)],
-    )?;
-    connection.commit()?;
     find(connection, node)?.ok_or(StoreError::Corrupt("a log that does not stay"))
 }
 
@@ -88,12 +102,15 @@ pub struct BatchHead {
     pub at_max: Timestamp,
 }
 
-/// The last batch that starts at `index` or before.
+/// The last batch that starts at `index` or before. What archives hold is gone, here and in what follows, though its rows may
+/// still lie there.
 pub fn batch_at(connection: &mut dyn Connection, log: LogNumber, index: u64) -> Result<Option<BatchHead>, StoreError> {
     let mut found = None;
     connection.query(
-        "SELECT place, size, at_max FROM log_batch WHERE place >= $1 AND place <= $2 ORDER BY place DESC LIMIT 1",
-        &[log.place(0)?, log.place(index)?],
+        "SELECT place, size, at_max FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT place + size \
+         FROM log_archive WHERE place >= $2 AND place <= $3 ORDER BY place DESC LIMIT 1), $4) \
+         ORDER BY place DESC LIMIT 1",
+        &[log.place(index)?, log.place(0)?, log.last_place()?, log.place(0)?],
         &mut |row| {
             found = Some(BatchHead {
                 first_index: log.index(row.count(0)?)?,
@@ -110,8 +127,10 @@ pub fn batch_at(connection: &mut dyn Connection, log: LogNumber, index: u64) -> 
 pub fn first_index(connection: &mut dyn Connection, log: LogNumber) -> Result<u64, StoreError> {
     let mut first = 0;
     connection.query(
-        "SELECT place FROM log_batch WHERE place >= $1 AND place <= $2 ORDER BY place LIMIT 1",
-        &[log.place(0)?, log.last_place()?],
+        "SELECT place FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT place + size \
+         FROM log_archive WHERE place >= $2 AND place <= $3 ORDER BY place DESC LIMIT 1), $4) \
+         ORDER BY place LIMIT 1",
+        &[log.last_place()?, log.place(0)?, log.last_place()?, log.place(0)?],
         &mut |row| {
             first = log.index(row.count(0)?)?;
             Ok(())
@@ -134,10 +153,12 @@ pub fn stream(
     batches_max: u32,
     each: &mut dyn FnMut(LogBatch) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    // An archive that ends after `index` is one of this log.
     connection.query(
-        "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place >= $1 AND place <= $2 \
-         ORDER BY place LIMIT $3",
-        &[log.place(index)?, log.last_place()?, Value::Int(batches_max.into())],
+        "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT \
+         place + size FROM log_archive WHERE place <= $2 AND place + size > $3 ORDER BY place DESC LIMIT 1), $4) \
+         ORDER BY place LIMIT $5",
+        &[log.last_place()?, log.last_place()?, log.place(index)?, log.place(index)?, Value::Int(batches_max.into())],
         &mut |row: &dyn Row| {
             each(LogBatch {
                 first_index: log.index(row.count(0)?)?,

@@ -5,10 +5,17 @@ pub mod access;
 pub mod answers;
 pub mod archive;
 pub mod changes;
+pub mod corrections;
 pub mod flags;
+pub mod history;
 pub mod imports;
 pub mod lease;
+pub mod listing;
 pub mod log;
+pub mod moving;
+pub mod objections;
+pub mod postgres;
+pub mod registry;
 pub mod search;
 pub mod sqlite;
 pub mod tree;
@@ -35,8 +42,20 @@ pub trait Store: Send + Sync {
     /// Does what a database needs from time to time to take entries of `now` and the months after it.
     fn keep_up(&self, now: Timestamp) -> Result<(), StoreError>;
 
+    /// Drops what lies in recorded archives and is still here, as far as `now` lets it. Nobody sees a difference, nobody waits
+    /// for it, and what an interrupted or refused call leaves the next one takes up.
+    fn drop_archived(&self, now: Timestamp) -> Result<(), StoreError>;
+
     /// Lends a connection that only reads; it sees the search index too.
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError>;
+
+    /// As `read`, but it waits for no other reader, and not long for the database: for one thread that may not be late.
+    fn read_at_once(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.read(work)
+    }
 }
 
 impl dyn Store + '_ {
@@ -49,16 +68,19 @@ impl dyn Store + '_ {
         })?;
         found.ok_or(StoreError::Corrupt("no reader ran"))
     }
-}
 
-/// The name of the registry that this database is.
-pub fn registry_name(connection: &mut dyn Connection) -> Result<String, StoreError> {
-    let mut found = None;
-    connection.query("SELECT name FROM registry WHERE id = 1", &[], &mut |row| {
-        found = Some(row.text(0)?.to_owned());
-        Ok(())
-    })?;
-    found.ok_or(StoreError::Corrupt("no registry"))
+    /// As `find`, by `read_at_once`.
+    pub fn find_at_once<T>(
+        &self,
+        work: impl Fn(&mut dyn Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut found = None;
+        self.read_at_once(&mut |connection| {
+            found = Some(work(connection)?);
+            Ok(())
+        })?;
+        found.ok_or(StoreError::Corrupt("no reader ran"))
+    }
 }
 
 pub trait Connection {
@@ -73,8 +95,14 @@ pub trait Connection {
     fn keep_part(&mut self) -> Result<(), StoreError>;
     fn undo_part(&mut self) -> Result<(), StoreError>;
 
+    /// Keeps a log's row from all who hold or change it, until the open transaction ends; false if its epoch is another one.
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError>;
+
     /// Brings everything committed into the main file, so that a copy of it is whole. For a clean end.
     fn settle(&mut self) -> Result<(), StoreError>;
+
+    /// Whether what an archive holds is dropped after its transaction, by `Store::drop_archived`, since others share the database.
+    fn drops_later(&self) -> bool;
 
     /// Runs a statement; returns how many rows it touched.
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError>;

@@ -106,11 +106,13 @@ pub fn last_checkpoint(connection: &mut dyn Connection, log: LogNumber) -> Resul
     Ok(found)
 }
 
-pub fn tile_count(connection: &mut dyn Connection, log: LogNumber) -> Result<u64, StoreError> {
+/// How many full tiles are stored, without those of level 0 before `begin`: they may be gone, or not yet.
+pub fn tile_count(connection: &mut dyn Connection, log: LogNumber, begin: u64) -> Result<u64, StoreError> {
+    const LEVELS: i64 = 256;
     let mut count = 0;
     connection.query(
-        "SELECT COUNT(*) FROM log_tile WHERE place >= $1 AND place <= $2",
-        &[log.place(0)?, log.last_place()?],
+        "SELECT COUNT(*) FROM log_tile WHERE place >= $1 AND place <= $2 AND NOT (place < $3 AND place % $4 = 0)",
+        &[log.place(0)?, log.last_place()?, log.place(begin)?, Value::Int(LEVELS)],
         &mut |row| {
             count = row.count(0)?;
             Ok(())

@@ -8,30 +8,30 @@ use std::time::Duration;
 
 const NUMBER: &str = "9100000000001";
 
-fn proposal(subject: Value, verdict: &str) -> Value {
+pub fn proposal(subject: Value, verdict: &str) -> Value {
     let proposal = json!({ "subject": subject, "verdict": verdict, "category": "mule", "case": "HN-2026-17",
         "reason": "Receives from many and moves on at once" });
     let basis = json!({ "document": "123/QĐ-CSĐT", "issued_on": "2026-11-20", "authority": "Công an Hà Nội" });
     if verdict == "block" { with(proposal, "legal_basis", basis) } else { proposal }
 }
 
-async fn raise(server: &Server, key: &str, body: &Value) -> Answer {
+pub async fn raise(server: &Server, key: &str, body: &Value) -> Answer {
     server.post("/v1/flags").by("officer").key(key).json(body).send().await
 }
 
 /// A change of the flag by somebody, for its version now.
-async fn act(server: &Server, id: &str, by: &str, what: &str, etag: &str) -> Answer {
+pub async fn act(server: &Server, id: &str, by: &str, what: &str, etag: &str) -> Answer {
     let ask = server.post(&format!("/v1/flags/{id}/{what}")).by(by).if_match(etag);
     let body = if what == "approve" { json!({}) } else { json!({ "reason": "It was a mistake" }) };
     ask.json(&body).send().await
 }
 
-async fn verdict(server: &Server, subject: Value) -> Value {
+pub async fn verdict(server: &Server, subject: Value) -> Value {
     server.post("/v1/checks").by("bank").json(&about(subject)).send().await.is(200).json()
 }
 
 /// Raises and approves; the flag's id.
-async fn active(server: &Server, key: &str, body: &Value) -> String {
+pub async fn active(server: &Server, key: &str, body: &Value) -> String {
     let raised = raise(server, key, body).await.is(201).json();
     let id = raised["id"].as_str().unwrap().to_owned();
     act(server, &id, "supervisor", "approve", "\"1\"").await.is(200);
@@ -517,10 +517,16 @@ async fn a_list_can_be_of_one_state() {
     act(&server, &raised[3], "officer", "lift", "\"2\"").await.is(200);
     let states = [("proposed", 0), ("rejected", 1), ("lifted", 3)];
     for (state, place) in states {
-        assert_eq!(walk(&server, &format!("&state={state}"), 1).await, [raised[place].clone()], "{state}");
+        // One of each is the demo's.
+        let ids = walk(&server, &format!("&state={state}"), 1).await;
+        assert_eq!((ids.len(), &ids[0]), (2, &raised[place]), "{state}");
     }
     let active = walk(&server, "&state=active", 200).await;
-    assert_eq!((active.len(), &active[0]), (usize::try_from(FLAGS + SANDBOX_FLAGS).unwrap() + 1, &raised[2]));
+    let not_active = 3;
+    assert_eq!(
+        (active.len(), &active[0]),
+        (usize::try_from(FLAGS + SANDBOX_FLAGS).unwrap() - not_active + 1, &raised[2])
+    );
     assert_eq!(walk(&server, "&state=expired", 200).await, Vec::<String>::new());
     server.finish().await;
 }

@@ -1,7 +1,7 @@
 //! The log as a stream: whole, without doubles, at the client's pace, and never whole by mistake.
 
 use crate::log::{NDJSON, check_by, items, lines, place, whole};
-use crate::support::{Answer, Server, client, eventually};
+use crate::support::{Answer, FLAGS, Server, client, eventually};
 use crate::{about, account, with};
 use canhbao::clock::Stopwatch;
 use canhbao::log::SEGMENT_ENTRIES;
@@ -252,7 +252,7 @@ async fn stalled_clients_lose_their_streams(server: &Server) {
 
 #[tokio::test]
 async fn a_stream_that_cannot_go_on_breaks_off() {
-    let mut server = Server::start().await;
+    let mut server = Server::start_embedded(FLAGS).await;
     for _ in 0..600 {
         check_by(&server, "bank", &about(account("9000000000001"))).await;
     }

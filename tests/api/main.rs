@@ -11,12 +11,16 @@ mod checks;
 mod edge;
 mod flags;
 mod imports;
+mod life;
 mod limits;
 mod log;
 mod log_stream;
+mod objections;
 mod proofs;
 mod proofs_kept;
+mod several;
 mod tokens;
+mod units;
 
 use serde_json::{Value, json};
 

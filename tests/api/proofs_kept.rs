@@ -80,7 +80,7 @@ async fn the_tree_goes_on_after_an_orderly_end_and_after_a_kill() {
 
 #[tokio::test]
 async fn the_checkpoint_of_an_orderly_end_covers_every_entry() {
-    let mut server = Server::start_with(10).await;
+    let mut server = Server::start_embedded(10).await;
     let key = key(&server).await;
     for number in ["9000000000000", "9000000000001"] {
         let last = check(&server, number).await;
@@ -154,7 +154,7 @@ async fn a_kept_answer_is_verified_offline_by_its_receipt() {
 #[tokio::test]
 async fn a_copied_log_is_verified_offline_with_what_was_kept_of_it() {
     const REFERENCE: &str = "PROOF-OF-THIS-TEST-1";
-    let mut server = Server::start_with(300).await;
+    let mut server = Server::start_embedded(300).await;
     let ask = server.post("/v1/checks").by("bank");
     let answer = ask.json(&with(about(account("9000000000001")), "reference", REFERENCE)).send().await.is(200);
     let receipt = receipt(&server, &answer.json()).await;

@@ -51,6 +51,33 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
+async fn it_agrees_with_the_log_of_another_node_than_the_one_that_answers() {
+    let mut server = Server::start_with(FLAGS).await;
+    let checks = json!({ "checks": vec![about("9000000000002"); 600] });
+    server.stop().await;
+    server.start_as("second").await;
+    server.post("/v1/checks/batch").by("bank").json(&checks).send().await.is(200);
+    let answer = server.post("/v1/checks").by("bank").json(&about("9000000000001")).send().await.is(200);
+    assert!(answer.must("log-entry").starts_with("second/"));
+    server.stop().await;
+    server.start_as("main").await;
+    let check = answer.json()["id"].as_str().unwrap().to_owned();
+    let kept = Kept { folder: tempfile::tempdir().unwrap(), check };
+    kept.write("answer", &answer.body);
+    let auditor = kept.write("auditor", server.new_token("auditor", None).await.as_bytes());
+    let bank = kept.write("bank", server.new_token("bank", None).await.as_bytes());
+    let keys = canhbao::server::log_keys(&server.data(), "second").unwrap();
+    let key = kept.write("key", keys[0].to_string().as_bytes());
+    let names = ["--ca", "--auditor", "--bank", "--key", "--node"].map(Path::new);
+    let values = [&server.ca_file, &auditor, &bank, &key, Path::new("second")];
+    let arguments: Vec<&Path> = names.into_iter().zip(values).flat_map(|(name, value)| [name, value]).collect();
+    let (code, printed) = kept.run(&server.base_url, &arguments);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("/second") && printed.contains("on 2 levels"), "{printed}");
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn it_agrees_with_a_log_of_seventy_thousand_entries_and_finds_a_changed_byte_in_it() {
     let server = Server::start_with(FLAGS).await;
     let answer = server.post("/v1/checks").by("bank").json(&about("9000000000001")).send().await.is(200);

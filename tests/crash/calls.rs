@@ -152,7 +152,7 @@ async fn run(base: &Server, key: &str, failure: Option<Failure>) -> (usize, BTre
 #[tokio::test]
 async fn no_call_to_the_disk_that_fails_costs_an_answer_or_is_taken_for_a_good_one() {
     let mut random = Random::seeded();
-    let mut base = Server::start_with(FLAGS).await;
+    let mut base = Server::start_embedded(FLAGS).await;
     let key = log_key(&base).await;
     base.stop().await;
     let (_, counted) = run(&base, &key, None).await;

@@ -40,7 +40,7 @@ async fn watch_readiness(server: &Server) -> Vec<u16> {
 
 #[tokio::test]
 async fn a_write_that_fails_ends_the_process_and_nothing_answered_is_lost() {
-    let mut server = Server::start_with(FLAGS).await;
+    let mut server = Server::start_embedded(FLAGS).await;
     server.stop().await;
     fails_by_file_limit(&mut server).await;
     server.finish().await;
@@ -55,7 +55,7 @@ async fn fails_by_file_limit(server: &mut Server) {
 
 #[tokio::test]
 async fn a_disk_that_is_full_ends_the_process_and_with_room_again_it_goes_on() {
-    let mut server = Server::start_with(FLAGS).await;
+    let mut server = Server::start_embedded(FLAGS).await;
     server.stop().await;
     let Some(disk) = SmallDisk::under(&server.data(), DISK_MIB) else {
         println!("SKIPPED: mounting is not permitted here; a limit of the file size stands for the full disk");

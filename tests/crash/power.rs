@@ -42,7 +42,7 @@ fn stands_still(id: u32) -> bool {
 #[tokio::test]
 async fn after_each_power_cut_every_answer_is_in_the_log() {
     let mut random = Random::seeded();
-    let mut server = Server::start_with(FLAGS).await;
+    let mut server = Server::start_embedded(FLAGS).await;
     server.stop().await;
     let Some(image) = Image::under(&server.data(), IMAGE_MIB) else {
         println!("SKIPPED: mounting an image over a loop device is not permitted here, so that no power can be cut");

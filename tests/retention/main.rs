@@ -10,6 +10,7 @@ mod backup;
 mod crash;
 mod export;
 mod key;
+mod nodes;
 mod proofs;
 mod registry;
 mod served;

@@ -87,7 +87,7 @@ impl Registry {
     /// Runs in the directory that `data` lies in.
     pub fn canhbao(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(BINARY);
-        for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA"] {
+        for name in ["DATA", "LISTEN", "METRICS_LISTEN", "CREDENTIAL", "SERVER", "CA", "STORE", "NODE"] {
             command.env_remove(format!("CANHBAO_{name}"));
         }
         run(command.current_dir(self.0.path()).args(arguments))
@@ -141,8 +141,14 @@ impl Registry {
 /// Appends checks to the log in a data directory; they end under a checkpoint. Returns a time after the last one.
 pub async fn grow(data: &Path, entries: u64) -> String {
     const AT_ONCE: u64 = 2000;
-    let home = Home::open(data).unwrap();
-    let open = OpenLog::open(&home, &Config::read(data).unwrap()).unwrap();
+    let directory = data.to_owned();
+    // What opens or closes a shared database waits for it.
+    let opening = move || {
+        let home = Home::open(&directory).unwrap();
+        let open = OpenLog::open(&home, &Config::read(&directory).unwrap()).unwrap();
+        (home, open)
+    };
+    let (home, open) = tokio::task::spawn_blocking(opening).await.unwrap();
     let mut left = entries;
     while left > 0 {
         let records = left.min(AT_ONCE);
@@ -153,7 +159,7 @@ pub async fn grow(data: &Path, entries: u64) -> String {
         left -= records;
     }
     assert_eq!(open.log.close().await, End::Clean);
-    drop((open, home));
+    tokio::task::spawn_blocking(move || drop((open, home))).await.unwrap();
     let_go();
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     let between = now();

@@ -103,6 +103,8 @@ pub fn flag(id: u8) -> Flag {
         urgency: Urgency::Urgent,
         linked: Vec::new(),
         source: Source { kind: SourceKind::Police, reference: None },
+        unit: None,
+        coordinating: Vec::new(),
     };
     Flag::propose(FlagId::from_bytes([id; 16]), proposal, actor(), Timestamp::from_ms(1_000)).unwrap()
 }

@@ -9,8 +9,12 @@ pub mod chance;
 pub mod contract;
 pub mod ledger;
 pub mod load;
+pub mod nodes;
+pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod secrets;
+pub mod stored;
 pub mod verdict;
 
 pub use answer::Answer;
@@ -20,22 +24,25 @@ use canhbao::demo::DemoFile;
 use canhbao::domain::{RequestId, Timestamp};
 use contract::CONTRACT;
 use ledger::Sighting;
+use postgres::Postgres;
 use process::{Ended, Process};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrets::Secrets;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
+use stored::Place;
 
 /// Longer than anything that a server may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Generated flags of a test's server: more than two pages of the longest list.
-pub const FLAGS: u64 = 450;
-/// The flags of the sandbox subjects.
-pub const SANDBOX_FLAGS: u64 = 3;
+pub const FLAGS: u64 = 594;
+/// The flags of the sandbox subjects and those whose life is shown.
+pub const SANDBOX_FLAGS: u64 = 3 + 7;
 
 /// A client id and its secret.
 #[derive(Clone)]
@@ -47,8 +54,14 @@ pub struct Credential {
 /// A demo server with what a client knows of it, and everything that was seen of it.
 pub struct Server {
     directory: tempfile::TempDir,
+    /// The database on PostgreSQL; `None`: it is in the directory.
+    store: Option<String>,
+    /// The name of the node, before the slash of `Log-Entry`.
+    node: String,
     process: Option<Process>,
     pub base_url: String,
+    /// The operator's own listener, of the process that was started last.
+    operations: Option<SocketAddr>,
     pub ca_file: PathBuf,
     http: reqwest::Client,
     credentials: Mutex<BTreeMap<String, Credential>>,
@@ -80,6 +93,15 @@ pub async fn eventually(within: Duration, what: &str, mut is_so: impl AsyncFnMut
     }
 }
 
+/// A new database where `CANHBAO_TEST_STORE=postgres` asks for one; otherwise servers have theirs in the data directory.
+fn new_store() -> Option<String> {
+    match std::env::var("CANHBAO_TEST_STORE").as_deref() {
+        Ok("postgres") => Some(Postgres::shared().create_database()),
+        Ok(other) => panic!("CANHBAO_TEST_STORE={other} is not known"),
+        Err(_) => None,
+    }
+}
+
 impl Server {
     /// A fresh demo in a temporary directory.
     pub async fn start() -> Self {
@@ -87,18 +109,28 @@ impl Server {
     }
 
     pub async fn start_with(flags: u64) -> Self {
-        let mut server = Self::nowhere();
+        let mut server = Self::nowhere("main", new_store());
+        server.spawn(flags).await;
+        server
+    }
+
+    /// A fresh demo whose database lies in its directory, for tests of the very files.
+    pub async fn start_embedded(flags: u64) -> Self {
+        let mut server = Self::nowhere("main", None);
         server.spawn(flags).await;
         server
     }
 
     /// A handle without a process, on a directory that is still empty.
-    fn nowhere() -> Self {
+    fn nowhere(node: &str, store: Option<String>) -> Self {
         install_crypto();
         Self {
             directory: tempfile::tempdir().unwrap(),
+            store,
+            node: node.to_owned(),
             process: None,
             base_url: String::new(),
+            operations: None,
             ca_file: PathBuf::new(),
             http: reqwest::Client::new(),
             credentials: Mutex::default(),
@@ -109,27 +141,20 @@ impl Server {
         }
     }
 
-    /// A handle without a process, on a copy of this one's directory as it is now. What was seen is not copied.
+    /// A handle without a process, on a copy of this one's directory as it is now, and of its database. What was seen is
+    /// not copied.
     pub fn copied(&self) -> Self {
-        let copy = Self::nowhere();
+        let store = self.store.as_deref().map(|url| Postgres::shared().copy_database(url));
+        let copy = Self::nowhere(&self.node, store);
         let mut command = std::process::Command::new("cp");
         assert!(command.arg("-a").arg(self.data()).arg(copy.data()).status().unwrap().success());
         copy
     }
 
     async fn spawn(&mut self, flags: u64) {
-        let process = Process::start(&[
-            "demo",
-            "--data",
-            self.data().to_str().unwrap(),
-            "--listen",
-            "127.0.0.1:0",
-            "--metrics-listen",
-            "127.0.0.1:0",
-            "--flags",
-            &flags.to_string(),
-        ])
-        .await;
+        let mut command = self.command("demo");
+        command.args(["--flags", &flags.to_string()]);
+        let process = Process::try_start(command).await.unwrap_or_else(|ended| panic!("the server ended: {ended}"));
         let demo = DemoFile::read(&self.data()).unwrap();
         assert_eq!(demo.base_url, process.url, "demo.json and the line `listening on` name the same server");
         self.attach(process);
@@ -137,7 +162,7 @@ impl Server {
 
     fn attach(&mut self, process: Process) {
         let demo = DemoFile::read(&self.data()).unwrap();
-        self.base_url = process.url.clone();
+        (self.base_url, self.operations) = (process.url.clone(), Some(process.operations));
         self.ca_file = demo.ca_file;
         self.http = client(&self.ca_file).build().unwrap();
         for (name, client) in demo.clients {
@@ -159,9 +184,16 @@ impl Server {
 
     /// `canhbao serve` on the directory, which heeds its canhbao.toml where `demo` does not.
     pub fn serve(&self) -> std::process::Command {
+        self.command("serve")
+    }
+
+    fn command(&self, what: &str) -> std::process::Command {
         let mut command = std::process::Command::new(process::BINARY);
-        command.arg("serve").arg("--data").arg(self.data());
+        command.arg(what).arg("--data").arg(self.data());
         command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
+        if let Some(store) = &self.store {
+            command.args(["--store", store, "--node", &self.node]);
+        }
         command
     }
 
@@ -170,6 +202,17 @@ impl Server {
         assert!(self.process.is_none(), "stop it first");
         self.attach(Process::try_start(command).await?);
         Ok(())
+    }
+
+    /// Goes on with the same directory as this node, whose log is made if there is none.
+    pub async fn start_as(&mut self, node: &str) {
+        let path = self.data().join("canhbao.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let before = text.lines().find(|line| line.starts_with("node = ")).unwrap();
+        std::fs::write(&path, text.replacen(before, &format!("node = \"{node}\""), 1)).unwrap();
+        node.clone_into(&mut self.node);
+        let command = self.serve();
+        self.start_by(command).await.unwrap();
     }
 
     /// Waits for the end that something has brought about.
@@ -214,7 +257,12 @@ impl Server {
     /// Verifies the whole log as it is on the disk against everything that was seen so far. No process may be running.
     pub fn verify(&self) {
         assert!(self.process.is_none(), "stop it first");
-        ledger::check(&self.data(), &self.seen.lock().unwrap());
+        ledger::check(&self.place(), self.seen.lock().unwrap().iter());
+    }
+
+    /// Where its database is.
+    pub fn place(&self) -> Place {
+        self.store.clone().map_or_else(|| Place::Embedded(self.data()), Place::Shared)
     }
 
     /// Ends a server whose log cannot be verified, since it was damaged on purpose.
@@ -287,7 +335,7 @@ impl Server {
 
     /// As `operations`, of a server that may end meanwhile.
     pub async fn try_operations(&self, path: &str) -> reqwest::Result<Answer> {
-        let url = format!("http://{}{path}", self.process().operations);
+        let url = format!("http://{}{path}", self.operations.unwrap());
         Answer::read(self.http.get(url).send().await?).await
     }
 

@@ -28,10 +28,13 @@ pub enum Column {
     SourceKind,
     SourceReference,
     Linked,
+    /// The unit that is to own the flag.
+    Unit,
+    Coordinating,
 }
 
 impl Column {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Kind,
         Self::Bank,
         Self::Number,
@@ -52,6 +55,8 @@ impl Column {
         Self::SourceKind,
         Self::SourceReference,
         Self::Linked,
+        Self::Unit,
+        Self::Coordinating,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -76,6 +81,8 @@ impl Column {
             Self::SourceKind => "source_kind",
             Self::SourceReference => "source_reference",
             Self::Linked => "linked",
+            Self::Unit => "unit",
+            Self::Coordinating => "coordinating",
         }
     }
 
@@ -111,6 +118,8 @@ impl Column {
             Self::SourceKind => &["nguon", "loainguon"],
             Self::SourceReference => &["sothamchieu", "thamchieu"],
             Self::Linked => &["lienquan", "doituonglienquan"],
+            Self::Unit => &["donvi", "donvithuly"],
+            Self::Coordinating => &["donviphoihop"],
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use super::Column;
 use crate::domain::flag_input::{
-    AUTHORITY_CHARS_MAX, CASE_CHARS_MAX, DOCUMENT_CHARS_MAX, InputError, REASON_CHARS_MAX, REFERENCE_CHARS_MAX, text,
+    AUTHORITY_CHARS_MAX, CASE_CHARS_MAX, DOCUMENT_CHARS_MAX, REASON_CHARS_MAX, REFERENCE_CHARS_MAX,
 };
+use crate::domain::input::{InputError, text};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 pub struct Defaults(BTreeMap<Column, String>);
 
 impl Defaults {
-    pub const COLUMNS: [Column; 10] = [
+    pub const COLUMNS: [Column; 11] = [
         Column::Bank,
         Column::Verdict,
         Column::Category,
@@ -24,6 +25,7 @@ impl Defaults {
         Column::Authority,
         Column::SourceKind,
         Column::SourceReference,
+        Column::Unit,
     ];
 
     pub fn put(&mut self, column: Column, value: &str) -> Result<(), InputError> {

@@ -1,14 +1,19 @@
 //! A file of flags that an officer handed in, and the moves of its life. Its flags are proposals until another officer
 //! decides on all of them; a row is taken whole or not at all, and none twice.
 
+mod cell;
+mod cells;
 pub mod columns;
 pub mod defaults;
+mod line;
 pub mod row;
 pub mod tally;
 
+pub use cell::Cell;
+pub use cells::linked_text;
 pub use columns::{Column, Columns};
 pub use defaults::Defaults;
-pub use row::{Cell, RowFault, RowInput, RowKey};
+pub use row::{RowFault, RowInput, RowKey};
 pub use tally::Tally;
 
 use super::{Actor, Flag, FlagId, ImportId, Timestamp};

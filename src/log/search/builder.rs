@@ -1,11 +1,12 @@
-//! The thread that builds the search index behind the log's writer. It reads committed batches alone, takes its time, and
-//! never makes anybody wait; when it fails, searches read more of the log.
+//! The thread that builds the search index of a node's log behind its writer. It reads committed batches alone, takes its
+//! time, and never makes anybody wait; when it fails, searches read more of the log. Segments of other nodes' logs are theirs
+//! to make and to drop: here they are only admitted, if they are sound.
 
 use super::super::entries_of;
 use super::segment::{Draft, SEGMENT_ENTRIES, Seal};
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, Store, StoreError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -21,26 +22,27 @@ const PAUSE: Duration = Duration::from_micros(500);
 const PIECE_ENTRIES: u64 = 2048;
 const PIECE_BATCHES_MAX: u64 = 64;
 
-/// The segments of a log that searches may look up, known to be of this log.
+/// The segments that searches may look up, each known to be of its log.
 #[derive(Clone)]
 pub struct Covered(Arc<Shared>);
 
 impl Covered {
     pub(super) fn holds(&self, log: LogNumber, first_index: u64) -> bool {
-        log == self.0.log && self.0.segments.read().is_ok_and(|segments| segments.contains(&first_index))
+        self.0.is_covered(log, first_index)
     }
 }
 
 struct Shared {
     log: LogNumber,
-    segments: RwLock<BTreeSet<u64>>,
+    /// Each by its log and its first entry.
+    segments: RwLock<BTreeSet<(LogNumber, u64)>>,
     /// Entries that no segment covers, as far as the thread has looked.
     behind: AtomicU64,
     is_stopping: Mutex<bool>,
     stop: Condvar,
 }
 
-/// The search index of a node's own log.
+/// The search index of a node's own log, and what it knows of those of the others.
 pub struct SearchIndex {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -60,7 +62,7 @@ impl SearchIndex {
             is_stopping: Mutex::new(false),
             stop: Condvar::new(),
         });
-        let builder = Builder { store, shared: Arc::clone(&shared) };
+        let builder = Builder { store, shared: Arc::clone(&shared), unsound: BTreeMap::new() };
         let thread = std::thread::Builder::new().name("log-search".to_owned()).spawn(move || builder.run());
         let thread = thread.map_err(|error| StoreError::Engine(error.to_string()))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
@@ -97,12 +99,12 @@ impl Shared {
         *stopping.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn cover(&self, first_index: u64) {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).insert(first_index);
+    fn cover(&self, log: LogNumber, first_index: u64) {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).insert((log, first_index));
     }
 
-    fn is_covered(&self, first_index: u64) -> bool {
-        self.segments.read().is_ok_and(|segments| segments.contains(&first_index))
+    fn is_covered(&self, log: LogNumber, first_index: u64) -> bool {
+        self.segments.read().is_ok_and(|segments| segments.contains(&(log, first_index)))
     }
 }
 
@@ -114,6 +116,8 @@ fn readable<T>(read: Result<T, StoreError>) -> Option<T> {
 struct Builder {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
+    /// The seals of other logs' segments that were looked at and are not sound; they may be made anew.
+    unsound: BTreeMap<(LogNumber, u64), Vec<u8>>,
 }
 
 /// Why the work ended.
@@ -129,7 +133,7 @@ impl From<StoreError> for Ended {
 }
 
 impl Builder {
-    fn run(self) {
+    fn run(mut self) {
         loop {
             match self.build() {
                 Err(Ended::Failed(error)) => {
@@ -143,7 +147,7 @@ impl Builder {
         }
     }
 
-    fn build(&self) -> Result<(), Ended> {
+    fn build(&mut self) -> Result<(), Ended> {
         let mut connection = self.store.search_writer()?;
         let result = self.admit(connection.as_mut()).and_then(|()| self.follow(connection.as_mut()));
         if matches!(result, Err(Ended::Stopped)) {
@@ -159,8 +163,11 @@ impl Builder {
         // After an error the index may have been made anew.
         self.shared.segments.write().unwrap_or_else(PoisonError::into_inner).clear();
         for (first_index, seal) in store::search::segments(connection, log)? {
-            if self.recomputed_seal(connection, first_index)?.is_some_and(|recomputed| recomputed.as_slice() == seal) {
-                self.shared.cover(first_index);
+            if self
+                .recomputed_seal(connection, log, first_index)?
+                .is_some_and(|recomputed| recomputed.as_slice() == seal)
+            {
+                self.shared.cover(log, first_index);
             } else {
                 tracing::warn!(first_index, "a segment of the search index is not sound; it is made anew");
                 store::search::remove(connection, log, first_index)?;
@@ -169,10 +176,39 @@ impl Builder {
         Ok(())
     }
 
+    /// Admits the segments of other logs that have come, as the own ones are at the start.
+    fn admit_others(&mut self, connection: &mut dyn Connection) -> Result<(), Ended> {
+        let logs = self.store.find(|connection| store::log::all(connection))?;
+        for (_, log) in logs.into_iter().filter(|(_, log)| *log != self.shared.log) {
+            for (first_index, seal) in store::search::segments(connection, log)? {
+                let is_known = self.unsound.get(&(log, first_index)) == Some(&seal);
+                if is_known || self.shared.is_covered(log, first_index) {
+                    continue;
+                }
+                let recomputed = self.recomputed_seal(connection, log, first_index)?;
+                if recomputed.is_some_and(|recomputed| recomputed.as_slice() == seal) {
+                    self.unsound.remove(&(log, first_index));
+                    self.shared.cover(log, first_index);
+                } else {
+                    tracing::warn!(
+                        first_index,
+                        "a segment of another log's search index is not sound; the log is read"
+                    );
+                    self.unsound.insert((log, first_index), seal);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The seal that belongs to what is stored of a segment; `None` if something is missing or cannot be read.
-    fn recomputed_seal(&self, connection: &mut dyn Connection, first_index: u64) -> Result<Option<[u8; 32]>, Ended> {
-        let log = self.shared.log;
-        let Some(last) = self.entry(first_index + SEGMENT_ENTRIES - 1)? else { return Ok(None) };
+    fn recomputed_seal(
+        &self,
+        connection: &mut dyn Connection,
+        log: LogNumber,
+        first_index: u64,
+    ) -> Result<Option<[u8; 32]>, Ended> {
+        let Some(last) = self.entry(log, first_index + SEGMENT_ENTRIES - 1)? else { return Ok(None) };
         let Some(summary) = readable(store::search::summary(connection, log, first_index)) else { return Ok(None) };
         let mut seal = Seal::start(first_index, &last, &summary.unwrap_or_default());
         for bucket in 0..=u8::MAX {
@@ -192,8 +228,7 @@ impl Builder {
     }
 
     /// An entry's bytes, if the database still has it.
-    fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let log = self.shared.log;
+    fn entry(&self, log: LogNumber, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.find(|connection| {
             let mut found = None;
             let Some(head) = store::log::batch_at(connection, log, index)? else { return Ok(None) };
@@ -207,11 +242,11 @@ impl Builder {
     }
 
     /// Indexes what is there and what comes, oldest first.
-    fn follow(&self, connection: &mut dyn Connection) -> Result<(), Ended> {
+    fn follow(&mut self, connection: &mut dyn Connection) -> Result<(), Ended> {
         let (mut next, _) = self.ends()?;
         loop {
             next -= next % SEGMENT_ENTRIES;
-            while self.shared.is_covered(next) {
+            while self.shared.is_covered(self.shared.log, next) {
                 next += SEGMENT_ENTRIES;
             }
             self.segment(connection, next)?;
@@ -233,7 +268,7 @@ impl Builder {
     }
 
     /// Takes up the entries of one segment as they come, and stores it when it is whole.
-    fn segment(&self, connection: &mut dyn Connection, first_index: u64) -> Result<(), Ended> {
+    fn segment(&mut self, connection: &mut dyn Connection, first_index: u64) -> Result<(), Ended> {
         let (mut draft, mut next) = (Draft::new(first_index), first_index);
         let segment_end = first_index + SEGMENT_ENTRIES;
         let (mut last, mut at_once) = (Vec::new(), 1);
@@ -257,6 +292,7 @@ impl Builder {
             }
             if has_caught_up {
                 self.shared.behind.store(self.uncovered()?, Ordering::Relaxed);
+                self.admit_others(connection)?;
             }
             if self.shared.waits(if has_caught_up { LOOK_EVERY } else { PAUSE }) {
                 return Err(Ended::Stopped);
@@ -264,7 +300,7 @@ impl Builder {
         }
         let segment = draft.finish(&last, || std::thread::sleep(PAUSE));
         store::search::replace(connection, self.shared.log, &segment)?;
-        self.shared.cover(first_index);
+        self.shared.cover(self.shared.log, first_index);
         Ok(())
     }
 
@@ -287,10 +323,11 @@ impl Builder {
     fn uncovered(&self) -> Result<u64, StoreError> {
         let (first, end) = self.ends()?;
         // The first segment may have lost its older entries.
-        let from = first - first % SEGMENT_ENTRIES;
-        let segments = self.shared.segments.read().map_or(0, |segments| segments.range(from..).count());
+        let (log, from) = (self.shared.log, first - first % SEGMENT_ENTRIES);
+        let segments =
+            self.shared.segments.read().map_or(0, |segments| segments.range((log, from)..=(log, u64::MAX)).count());
         let segments = u64::try_from(segments).unwrap_or(u64::MAX);
-        let lost = if self.shared.is_covered(from) { first - from } else { 0 };
+        let lost = if self.shared.is_covered(log, from) { first - from } else { 0 };
         Ok((end - first).saturating_sub(segments.saturating_mul(SEGMENT_ENTRIES).saturating_sub(lost)))
     }
 }

@@ -9,10 +9,12 @@
 
 mod builder;
 mod filter;
+mod merged;
 mod reading;
 mod segment;
 
 pub use builder::{Covered, SearchIndex};
 pub use filter::LogFilter;
+pub use merged::{FoundIn, Merged};
 pub use reading::{Found, Piece, Reading};
 pub use segment::SEGMENT_ENTRIES;

@@ -6,6 +6,7 @@ use super::super::view::EntryView;
 use super::builder::Covered;
 use super::filter::LogFilter;
 use super::segment::{SEGMENT_ENTRIES, bucket_of, may_hold, offsets};
+use crate::domain::Timestamp;
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, StoreError};
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ pub struct Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     pub index: u64,
+    pub at: Timestamp,
     pub bytes: Vec<u8>,
 }
 
@@ -59,11 +61,24 @@ impl Reading {
         after: Option<u64>,
         end: Option<u64>,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(log) = store::log::find(connection, node)? else { return Ok(None) };
+        match store::log::find(connection, node)? {
+            Some(log) => Self::of(connection, log, filter, after, end).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As `open`, of a log that is known.
+    pub(super) fn of(
+        connection: &mut dyn Connection,
+        log: LogNumber,
+        filter: LogFilter,
+        after: Option<u64>,
+        end: Option<u64>,
+    ) -> Result<Self, StoreError> {
         let (now, _) = store::log::end(connection, log)?;
         let (first, end) = filter.range(connection, log, end.map_or(now, |end| end.min(now)))?;
         let next = first.max(after.map_or(0, |after| after.saturating_add(1)));
-        Ok(Some(Self { log, filter, next, end, batches: Batches::default() }))
+        Ok(Self { log, filter, next, end, batches: Batches::default() })
     }
 
     pub fn is_done(&self) -> bool {
@@ -87,21 +102,31 @@ impl Reading {
         covered: &Covered,
         piece: Piece,
     ) -> Result<Vec<Found>, StoreError> {
+        self.read_on(connection, covered, piece, &mut 0)
+    }
+
+    /// As `read`, of a piece of which `looked` entries have been looked at already, also in other logs.
+    pub(super) fn read_on(
+        &mut self,
+        connection: &mut dyn Connection,
+        covered: &Covered,
+        piece: Piece,
+        looked: &mut u64,
+    ) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
-        let mut looked = 0;
-        while self.next < self.end && found.len() < piece.found_max && looked < piece.looked_max {
+        while self.next < self.end && found.len() < piece.found_max && *looked < piece.looked_max {
             let segment = self.next - self.next % SEGMENT_ENTRIES;
             let segment_end = self.end.min(segment + SEGMENT_ENTRIES);
             match self.plan(connection, covered, segment) {
                 Plan::Skip => {
                     self.next = segment_end;
-                    looked += SEGMENT_COST;
+                    *looked += SEGMENT_COST;
                 }
-                Plan::Scan => self.scan(connection, segment_end, piece, &mut found, &mut looked)?,
+                Plan::Scan => self.scan(connection, segment_end, piece, &mut found, looked)?,
                 Plan::Look(places) => {
-                    looked += SEGMENT_COST;
+                    *looked += SEGMENT_COST;
                     let places = places.into_iter().map(|offset| segment + u64::from(offset));
-                    self.look(connection, places, segment_end, piece, &mut found, &mut looked)?;
+                    self.look(connection, places, segment_end, piece, &mut found, looked)?;
                 }
             }
         }
@@ -161,8 +186,9 @@ impl Reading {
                 let bytes = bytes.ok_or(UNREADABLE)?;
                 *looked += 1;
                 self.next = index + 1;
-                if self.filter.matches(&EntryView::read(bytes).ok_or(UNREADABLE)?) {
-                    found.push(Found { index, bytes: bytes.to_vec() });
+                let entry = EntryView::read(bytes).ok_or(UNREADABLE)?;
+                if self.filter.matches(&entry) {
+                    found.push(Found { index, at: entry.at, bytes: bytes.to_vec() });
                     if found.len() >= piece.found_max {
                         return Ok(());
                     }
@@ -194,8 +220,9 @@ impl Reading {
             let bytes = entries_of(&batch.entries).nth(usize::try_from(offset).unwrap_or(usize::MAX));
             let Some(bytes) = bytes else { continue };
             let bytes = bytes.ok_or(UNREADABLE)?;
-            if self.filter.matches(&EntryView::read(bytes).ok_or(UNREADABLE)?) {
-                found.push(Found { index, bytes: bytes.to_vec() });
+            let entry = EntryView::read(bytes).ok_or(UNREADABLE)?;
+            if self.filter.matches(&entry) {
+                found.push(Found { index, at: entry.at, bytes: bytes.to_vec() });
             }
         }
         self.next = segment_end;

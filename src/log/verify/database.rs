@@ -110,7 +110,10 @@ impl Source for Database<'_> {
     }
 
     fn tile_count(&mut self) -> Result<Option<u64>, VerifyError> {
-        let count = store::tree::tile_count(self.connection, self.log);
+        // Where others share the database, tiles that an archive made superfluous go some time after it; else none is left.
+        let last = if self.connection.drops_later() { self.archives()?.pop() } else { None };
+        let begin = last.map_or(0, |archive| tiles_begin(archive.end()));
+        let count = store::tree::tile_count(self.connection, self.log, begin);
         count.map(Some).map_err(|error| self.failed(error))
     }
 }
@@ -258,7 +261,10 @@ mod tests {
             bytes[at] ^= 1_u8 << bit;
             fs::write(&path, bytes).unwrap();
             if let Ok(report) = verify(&path, "main") {
-                prop_assert_eq!(report, verify_with(&LOG.0, &[old().key()], Kept::default()).unwrap());
+                let whole = verify_with(&LOG.0, &[old().key()], Kept::default()).unwrap();
+                // A bit in the head of a page can hide the row of a checkpoint; what it covered is under those that follow.
+                prop_assert!(report.checkpoints <= whole.checkpoints);
+                prop_assert_eq!(Report { checkpoints: whole.checkpoints, ..report }, whole);
             }
         }
     }

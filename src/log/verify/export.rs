@@ -1,5 +1,6 @@
 //! An export as a source: NDJSON, an entry a line, as `log::exported` writes it. A line is good only if it is to the byte
-//! what this program would write for the entry's bytes.
+//! what this program would write for the entry's bytes. Entries of other logs may stand between, where it is known which:
+//! they are for a verification of their own.
 
 use super::{Fault, Source, StoredTile, VerifyError};
 use crate::domain::Timestamp;
@@ -18,6 +19,8 @@ const LINE_BYTES_MAX: u64 = 1024 * 1024;
 pub struct Export<R> {
     lines: R,
     node: String,
+    /// Nodes whose entries are passed over.
+    others: Vec<String>,
     next_index: u64,
     latest: Timestamp,
     line: Vec<u8>,
@@ -34,20 +37,32 @@ struct Line<'a> {
     bytes: Cow<'a, str>,
 }
 
-/// The index of the entry that an export says it begins with; 0 if it says none.
-pub fn first_of_export(lines: impl BufRead) -> Result<u64, VerifyError> {
+/// The index of the first entry in an export that is of none of the `others`; 0 if it tells none.
+pub fn first_of_export(mut lines: impl BufRead, others: &[String]) -> Result<u64, VerifyError> {
     let mut line = Vec::new();
-    let read = lines.take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-    read.map_err(|error| VerifyError::Unreadable(error.to_string()))?;
-    Ok(serde_json::from_slice::<Line<'_>>(&line).map_or(0, |line| line.index))
+    loop {
+        line.clear();
+        let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        read.map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+        if line.is_empty() || !is_of(others, &line) {
+            return Ok(serde_json::from_slice::<Line<'_>>(&line).map_or(0, |line| line.index));
+        }
+    }
+}
+
+/// Whether a line says that it is an entry of one of these nodes.
+fn is_of(nodes: &[String], line: &[u8]) -> bool {
+    !nodes.is_empty()
+        && serde_json::from_slice::<Line<'_>>(line).is_ok_and(|line| nodes.iter().any(|node| *node == line.node))
 }
 
 impl<R: BufRead> Export<R> {
-    /// An export of the log of `node` from its first entry on.
-    pub fn new(lines: R, node: &str) -> Self {
+    /// An export of the log of `node` from its first entry on, among entries of the `others`.
+    pub fn new(lines: R, node: &str, others: &[String]) -> Self {
         Self {
             lines,
             node: node.to_owned(),
+            others: others.to_vec(),
             next_index: 0,
             latest: Timestamp::EPOCH,
             line: Vec::new(),
@@ -94,6 +109,9 @@ impl<R: BufRead> Source for Export<R> {
             entries: Vec::new(),
         };
         while batch.size < ENTRIES_AT_ONCE && self.read_line()? {
+            if is_of(&self.others, &self.line) {
+                continue;
+            }
             let expected = self.next_index;
             let (index, bytes, at) = self.parse_line().ok_or_else(|| Fault::Line.at(expected))?;
             let length = u16::try_from(bytes.len()).map_err(|_| Fault::Line.at(expected))?;

@@ -771,7 +771,7 @@ mod tests {
     fn verify_export(text: &str) -> Result<Report, VerifyError> {
         let kept = Kept { checkpoints: LOG.0.checkpoints.values().cloned().collect(), ..Kept::default() };
         let verifier = Verifier::new(Start::default(), &[old().key()], kept).unwrap();
-        verifier.run(&mut Export::new(text.as_bytes(), "main"), &mut |_| {})
+        verifier.run(&mut Export::new(text.as_bytes(), "main", &[]), &mut |_| {})
     }
 
     #[test]
@@ -780,7 +780,7 @@ mod tests {
         let report = verify_export(&lines.concat()).unwrap();
         assert_eq!((report.size, report.covered, report.root), (ENTRIES, ENTRIES, LOG.1.root()));
         let alone = Verifier::new(Start::default(), &[old().key()], Kept::default()).unwrap();
-        let alone = alone.run(&mut Export::new(lines.concat().as_bytes(), "main"), &mut |_| {});
+        let alone = alone.run(&mut Export::new(lines.concat().as_bytes(), "main", &[]), &mut |_| {});
         assert_eq!(finding(alone), (0, Fault::NoCheckpoint));
     }
 

@@ -52,7 +52,7 @@ impl SqliteStore {
         let store = Self::open_copy(from)?;
         let mut source = store.open_reader()?;
         // A copy that does not hold on to one moment, from a first read on, would begin anew with every commit of the writer.
-        crate::store::registry_name(&mut source)?;
+        crate::store::registry::name(&mut source)?;
         let mut target = rusqlite::Connection::open_with_flags(to, OpenFlags::default())?;
         let backup = Backup::new(&source.inner, &mut target)?;
         loop {

@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, IMPORTS];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, IMPORTS];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -46,6 +46,36 @@ ALTER TABLE registry ADD COLUMN pepper BLOB;
 ALTER TABLE log ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE log ADD COLUMN heard_at INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX flag_version_by_change ON flag_version (change);
+";
+const LIFE: &str = "
+ALTER TABLE party ADD COLUMN parent TEXT;
+ALTER TABLE flag ADD COLUMN unit TEXT NOT NULL DEFAULT '';
+UPDATE flag SET unit = (SELECT json_extract(body, '$.raised_by.party') FROM flag_version
+    WHERE flag_version.flag = flag.id AND flag_version.version = 1);
+CREATE INDEX flag_by_unit ON flag (unit, id);
+CREATE INDEX flag_by_subject ON flag (subject, id);
+CREATE TABLE flag_link (subject TEXT NOT NULL, flag BLOB NOT NULL, PRIMARY KEY (subject, flag)) STRICT,
+    WITHOUT ROWID;
+INSERT INTO flag_link (subject, flag) SELECT DISTINCT json_each.value, flag_version.flag
+    FROM flag_version, json_each(flag_version.body, '$.linked');
+CREATE TABLE flag_coordinating (unit TEXT NOT NULL, flag BLOB NOT NULL, PRIMARY KEY (unit, flag)) STRICT,
+    WITHOUT ROWID;
+CREATE INDEX flag_coordinating_by_flag ON flag_coordinating (flag);
+CREATE TABLE objection (id BLOB NOT NULL PRIMARY KEY, flag BLOB NOT NULL, party TEXT NOT NULL, state TEXT NOT
+    NULL, deadline INTEGER NOT NULL, version INTEGER NOT NULL, filed INTEGER NOT NULL, change INTEGER NOT NULL,
+    body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX objection_open ON objection (flag, party) WHERE state = 'open';
+CREATE INDEX objection_by_flag ON objection (flag, id);
+CREATE INDEX objection_by_party ON objection (party, id);
+CREATE INDEX objection_by_state ON objection (state, id);
+CREATE TABLE correction (flag BLOB NOT NULL PRIMARY KEY, node TEXT NOT NULL, due_at INTEGER NOT NULL,
+    completed_at INTEGER, log_from TEXT NOT NULL, log_to TEXT NOT NULL, change INTEGER NOT NULL) STRICT, WITHOUT
+    ROWID;
+CREATE INDEX correction_due ON correction (due_at) WHERE completed_at IS NULL;
+CREATE TABLE correction_party (party TEXT NOT NULL, flag BLOB NOT NULL, checks INTEGER NOT NULL, first_at
+    INTEGER NOT NULL, last_at INTEGER NOT NULL, change INTEGER NOT NULL, PRIMARY KEY (flag, party)) STRICT,
+    WITHOUT ROWID;
+CREATE INDEX correction_of_party ON correction_party (party, change);
 ";
 const IMPORTS: &str = "
 CREATE TABLE import (id BLOB NOT NULL PRIMARY KEY, unit TEXT NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL, once TEXT,
@@ -118,7 +148,8 @@ mod tests {
     /// Everything that was made, by name, with its words.
     fn made(connection: &mut dyn Connection) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        let sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' OR name = 'flag_version_by_change' ORDER BY name";
+        let sql =
+            "SELECT name, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL ORDER BY name";
         let each = &mut |row: &dyn crate::store::Row| {
             found.push((row.text(0)?.to_owned(), row.text(1)?.to_owned()));
             Ok(())
@@ -144,6 +175,15 @@ mod tests {
             "ALTER TABLE log DROP COLUMN epoch",
             "ALTER TABLE log DROP COLUMN heard_at",
             "DROP INDEX flag_version_by_change",
+            "DROP INDEX flag_by_unit",
+            "DROP INDEX flag_by_subject",
+            "DROP TABLE flag_link",
+            "DROP TABLE flag_coordinating",
+            "DROP TABLE objection",
+            "DROP TABLE correction",
+            "DROP TABLE correction_party",
+            "ALTER TABLE flag DROP COLUMN unit",
+            "ALTER TABLE party DROP COLUMN parent",
             "DROP TABLE import_part",
             "DROP TABLE import",
             "DELETE FROM schema_migration WHERE number >= 3",

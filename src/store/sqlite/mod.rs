@@ -185,6 +185,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn drop_archived(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn read(&self, work: &mut dyn FnMut(&mut dyn Connection) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let idle = self.idle.lock().ok().and_then(|mut idle| idle.pop());
         let mut connection = match idle {
@@ -286,8 +290,23 @@ impl Connection for SqliteConnection {
         self.keep_part()
     }
 
+    /// The transaction keeps everybody else from the whole database.
+    fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
+        let mut is_held = false;
+        let sql = "SELECT epoch FROM log WHERE number = $1 AND epoch = $2";
+        self.query(sql, &[Value::count(number)?, Value::count(epoch)?], &mut |_| {
+            is_held = true;
+            Ok(())
+        })?;
+        Ok(is_held)
+    }
+
     fn settle(&mut self) -> Result<(), StoreError> {
         self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[], &mut |_| Ok(()))
+    }
+
+    fn drops_later(&self) -> bool {
+        false
     }
 
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {

@@ -1,0 +1,79 @@
+//! Who was answered with a flag that should never have been there. What the logs say is collected before the flag ends and
+//! recorded in the transaction that ends it; what was answered while that went on is added when nothing can follow any more.
+//! Nobody who was answered with the flag may be missing in the end, and no check waits for any of this.
+
+use super::{Call, Error, Registry, random_bytes};
+use crate::domain::{Change, Correction, Findings, FlagId, RequestId, Told};
+use crate::log::{Act, AppendError, LogFilter, Record, Refusal, SKEW_MS_MAX};
+use crate::store;
+use std::time::Duration;
+
+/// Ending the flag waits no longer than this for what the logs say; the rest is added afterwards.
+const COLLECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// After this long no answer with the flag can come into any log: a commit is made or given up within 5 s, other nodes do
+/// not answer from a list that is more than 1 s old, and a check gives its record to the writer in the moment of its look-up.
+const SETTLED_MS: u64 = 15_000;
+/// Another node completes what the node that began it has not completed by then.
+const OTHERS_MS: u64 = 60_000;
+const AT_ONCE_MAX: u32 = 16;
+
+impl Registry {
+    /// With what can be found now. That nothing can be found is no reason to leave the flag in force.
+    pub(super) async fn open_correction(&self, flag: FlagId) -> Correction {
+        let findings = match tokio::time::timeout(COLLECT_TIME_MAX, self.findings(flag)).await {
+            Ok(Ok(findings)) => findings,
+            Ok(Err(error)) => {
+                tracing::warn!(?error, "who was answered with a flag will be found after its end");
+                Findings::default()
+            }
+            Err(_) => Findings::default(),
+        };
+        Correction::Open { flag, node: self.node.to_owned(), due_at: self.now().plus_ms(SETTLED_MS), findings }
+    }
+
+    /// Completes the corrections that are due. What fails is due again.
+    pub async fn complete_corrections(&self) -> Result<(), Error> {
+        let (node, now) = (self.node, self.now());
+        let of_others = now.minus_ms(OTHERS_MS);
+        let due =
+            self.read(move |connection| store::corrections::due(connection, node, now, of_others, AT_ONCE_MAX)).await?;
+        let mut result = Ok(());
+        for flag in due {
+            if let Err(error) = self.complete_correction(flag).await {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// In the name of who ended the flag.
+    async fn complete_correction(&self, id: FlagId) -> Result<(), Error> {
+        let flag = self.find_flag(id).await?;
+        let findings = self.findings(id).await?;
+        let at = self.now();
+        let call = Call { request_id: RequestId::mint(at, random_bytes()?), at, actor: flag.step().by };
+        let mut entry = self.flag_entry(Act::FlagCorrect, &call, &flag);
+        entry.reference = Some(format!("parties={}", findings.parties.len()));
+        let change = Change::Correction(Correction::Complete { flag: id, at, findings });
+        match self.log.submit(Record::changing(entry, change, None))?.durable().await {
+            // Another node was first.
+            Ok(_) | Err(AppendError::Refused(Refusal::Precondition)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the logs of all nodes say.
+    async fn findings(&self, flag: FlagId) -> Result<Findings, Error> {
+        // It answered nobody before it was.
+        let from = Some(flag.minted_at().minus_ms(SKEW_MS_MAX));
+        let filter = LogFilter { flag: Some(flag), act: Some(Act::Check), from, ..LogFilter::default() };
+        let (parties, nodes, to) = self.parties_answered(filter).await?;
+        let parties = parties.into_iter().map(|(party, told)| Told {
+            party,
+            checks: told.checks,
+            first_at: told.first_at,
+            last_at: told.last_at,
+        });
+        Ok(Findings { parties: parties.collect(), from: self.kept_from(nodes).await?, to })
+    }
+}
