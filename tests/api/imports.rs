@@ -391,7 +391,9 @@ async fn an_export_comes_back_as_duplicates_in_every_form() {
             assert!(export.text().contains(",'=1+1,"), "a formula would run");
         }
         let again = import(&server, &media_type[media_type.len() - 4..], media_type, export.body.clone()).await;
-        flags = flags.or(Some(export.text().lines().count() - 1).filter(|_| media_type == "text/csv"));
+        if media_type == "text/csv" {
+            flags = Some(export.text().lines().count() - 1);
+        }
         let counts = json!({ "rows_total": flags, "rows": flags, "accepted": 0, "duplicate": flags, "invalid": 0 });
         assert_eq!((&again["state"], &again["counts"]), (&json!("done"), &counts), "{media_type} {again:#}");
     }
