@@ -41,7 +41,7 @@ pub async fn create(
     if length.is_some_and(|length| length > FILE_BYTES_MAX) {
         return Err(too_large());
     }
-    let upload = receive(payload, registry.begin_upload()?).await?;
+    let upload = receive(payload, registry.begin_upload().await?).await?;
     let told = format!("{}\n{}?{}\n{media_type}\n", request.path(), new.dry_run, request.query_string());
     let digest = Sha256::new().chain_update(told).chain_update(upload.digest()).finalize();
     let key = IdempotencyKey::of_digest(&key, digest.into()).ok_or_else(no_key)?;
@@ -168,8 +168,7 @@ async fn receive(payload: Payload, mut upload: Upload) -> Result<Upload, Problem
         if gathered.len() >= WRITE_BYTES || is_last {
             let bytes = gathered.split().freeze();
             let written = tokio::task::spawn_blocking(move || upload.write(&bytes).map(|()| upload)).await;
-            let written = written.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))?;
-            upload = written.map_err(|error| Error::Internal(format!("imports: {error}")))?;
+            upload = written.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))??;
         }
         if is_last {
             return Ok(upload);

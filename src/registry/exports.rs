@@ -47,9 +47,8 @@ impl Registry {
             ExportForm::Csv => Box::new(Csv { flags, is_begun: false }),
             ExportForm::NdJson => Box::new(Lines { flags }),
             ExportForm::Xlsx => {
-                let directory = self.imports.directory();
-                let name = format!("{}.export", ImportId::mint(call.at, random_bytes()?));
-                Box::new(Book { flags, path: directory.join(name), directory, file: None })
+                let (path, directory) = self.imports.files.going_out(ImportId::mint(call.at, random_bytes()?));
+                Box::new(Book { flags, path, directory, file: None })
             }
         };
         Ok((position.text(), pieces))

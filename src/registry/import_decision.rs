@@ -1,7 +1,7 @@
 //! Carrying out what an officer decided on a whole import: part by part, each part at once. A flag that somebody has decided
 //! on alone stays as it is, and is counted.
 
-use super::import_work::{Steps, Stop};
+use super::import_steps::{Steps, Stop};
 use crate::domain::import::{Decision, Import, ImportState};
 use crate::domain::{Flag, FlagState};
 use crate::store;

@@ -2,6 +2,7 @@
 //! the same file of the same unit is taken once.
 
 use super::flags::etag;
+use super::import_files::{ImportFiles, Upload};
 use super::import_work::Signal;
 use super::{Answered, Call, Error, IdempotencyKey, Pieces, Registry, random_bytes, render};
 use crate::domain::import::{
@@ -11,25 +12,17 @@ use crate::domain::{Actor, Change, FlagId, ImportId, Timestamp};
 use crate::log::{Act, Resource};
 use crate::store::{self, Store, StoreError};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Files that come in at once.
-const UPLOADS_MAX: usize = 2;
 /// Parts of one piece of a report.
 const REPORT_PARTS: u32 = 64;
 pub const REPORT_HEADER: &str = "row,result,flag,field,reason\n";
 
 /// Where files lie, and who works on them.
 pub(super) struct Imports {
-    directory: PathBuf,
-    uploads: Arc<AtomicUsize>,
+    pub(super) files: Arc<ImportFiles>,
     pub(super) signal: Signal,
 }
 
@@ -41,16 +34,6 @@ pub struct NewImport {
     pub defaults: Defaults,
 }
 
-/// A file that is coming in. It goes when this is dropped, unless it became an import's.
-pub struct Upload {
-    path: PathBuf,
-    file: File,
-    sha256: Sha256,
-    bytes: u64,
-    is_kept: bool,
-    uploads: Arc<AtomicUsize>,
-}
-
 /// Whether the file was new.
 pub enum Received {
     New(Answered),
@@ -59,77 +42,16 @@ pub enum Received {
 
 impl Imports {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, uploads: Arc::default(), signal: Signal::default() }
-    }
-
-    pub(super) fn directory(&self) -> PathBuf {
-        self.directory.clone()
-    }
-
-    pub(super) fn file_of(&self, id: ImportId) -> PathBuf {
-        self.directory.join(id.to_string())
-    }
-}
-
-impl Upload {
-    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.sha256.update(bytes);
-        self.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Ok(())
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    pub fn digest(&self) -> [u8; 32] {
-        self.sha256.clone().finalize().into()
-    }
-
-    /// Gives the file its name for good; both are on disk afterwards.
-    fn keep(&mut self, path: PathBuf, directory: &Path) -> std::io::Result<()> {
-        self.file.sync_all()?;
-        std::fs::rename(&self.path, &path)?;
-        self.path = path;
-        File::open(directory)?.sync_all()
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if !self.is_kept
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            tracing::warn!(%error, "a file that nobody needs could not be removed");
-        }
-        self.uploads.fetch_sub(1, Ordering::AcqRel);
+        Self { files: Arc::new(ImportFiles::new(directory)), signal: Signal::default() }
     }
 }
 
 impl Registry {
     /// Opens a private file for what is coming in.
-    pub fn begin_upload(&self) -> Result<Upload, Error> {
-        let failed = |error: std::io::Error| Error::Internal(format!("imports: {error}"));
-        let uploads = Arc::clone(&self.imports.uploads);
-        if uploads.fetch_add(1, Ordering::AcqRel) >= UPLOADS_MAX {
-            uploads.fetch_sub(1, Ordering::AcqRel);
-            return Err(Error::Unavailable("Too many files are coming in at once."));
-        }
-        let opened = random_bytes().and_then(|random| {
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.imports.directory).map_err(failed)?;
-            let name = format!("{}.new", ImportId::mint(self.now(), random));
-            let path = self.imports.directory.join(name);
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-            Ok((path, file))
-        });
-        match opened {
-            Ok((path, file)) => Ok(Upload { path, file, sha256: Sha256::new(), bytes: 0, is_kept: false, uploads }),
-            Err(error) => {
-                uploads.fetch_sub(1, Ordering::AcqRel);
-                Err(error)
-            }
-        }
+    pub async fn begin_upload(&self) -> Result<Upload, Error> {
+        let (files, id) = (Arc::clone(&self.imports.files), ImportId::mint(self.now(), random_bytes()?));
+        let begun = tokio::task::spawn_blocking(move || files.begin(id)).await;
+        begun.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))?
     }
 
     /// Takes a file that has come in whole.
@@ -147,10 +69,9 @@ impl Registry {
         if let Some(same) = self.find_same_import(&import).await? {
             return Ok(Received::Same(self.show_import(call, &same).await?));
         }
-        let (path, directory) = (self.imports.file_of(import.id), self.imports.directory.clone());
-        let kept = tokio::task::spawn_blocking(move || upload.keep(path, &directory).map(|()| upload)).await;
-        let kept = kept.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))?;
-        let mut upload = kept.map_err(|error| Error::Internal(format!("imports: {error}")))?;
+        let path = self.imports.files.of(import.id);
+        let kept = tokio::task::spawn_blocking(move || upload.keep(path).map(|()| upload)).await;
+        let mut upload = kept.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))??;
         let mut entry = self.entry(Act::ImportReceive, call);
         entry.resource = Some(Resource::Import(import.id));
         let (body, location) = (render(&ImportView::new(&import))?, format!("/v1/imports/{}", import.id));
@@ -162,17 +83,27 @@ impl Registry {
             flags: Vec::new(),
         };
         let etag = etag(import.version);
-        match self.create(call, key, entry, Change::Import(Box::new(step)), body, etag, location).await {
+        match self.create(call, key, entry, Change::Import(Box::new(step)), body, etag, location.clone()).await {
             Ok(answered) => {
-                upload.is_kept = true;
+                // Else the same request was under way at the same time and came first.
+                if answered.location.as_ref() != Some(&location) {
+                    upload.give_up();
+                }
                 self.imports.signal.wake();
                 Ok(Received::New(answered))
             }
             // The same file was being taken at the same time.
-            Err(error @ Error::StaleVersion) => match self.find_same_import(&import).await? {
-                Some(same) => Ok(Received::Same(self.show_import(call, &same).await?)),
-                None => Err(error),
-            },
+            Err(error @ Error::StaleVersion) => {
+                upload.give_up();
+                match self.find_same_import(&import).await? {
+                    Some(same) => Ok(Received::Same(self.show_import(call, &same).await?)),
+                    None => Err(error),
+                }
+            }
+            Err(error @ Error::KeyReused) => {
+                upload.give_up();
+                Err(error)
+            }
             Err(error) => Err(error),
         }
     }
@@ -187,7 +118,7 @@ impl Registry {
             form: new.form,
             charset: new.charset,
             sha256: upload.digest().iter().map(|byte| format!("{byte:02x}")).collect(),
-            bytes: upload.bytes,
+            bytes: upload.bytes(),
             defaults: new.defaults,
             received_by: call.actor.clone(),
             received_at: call.at,

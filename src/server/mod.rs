@@ -144,11 +144,11 @@ impl Server {
         let certificate = Arc::new(Certificate::load(&self.home.tls_files(&self.config))?);
         let draining = Arc::new(Draining::default());
         let in_flight = InFlight::new(self.config.limits.in_flight_max);
+        self.registry.start_imports().map_err(|error| ServeError::Start(format!("imports: {error:?}")))?;
         let https = self.start_https(listener, &certificate, &draining, in_flight)?;
         let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
         let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));
         let operations = actix_web::rt::spawn(operations);
-        self.registry.start_imports().map_err(|error| ServeError::Start(error.to_string()))?;
         ready()?;
         let correcting = actix_web::rt::spawn(keep_correcting(self.registry));
         let ended = tokio::select! {

@@ -4,6 +4,7 @@ use super::{Connection, Row, StoreError, Value, flags};
 use crate::domain::import::{Import, ImportPart, ImportState, ImportStep};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, ImportId};
+use std::collections::HashSet;
 
 /// Stores a step with its part and its flags; false if another step came first, or the file was handed in before, or a
 /// flag is no longer as the step found it.
@@ -104,6 +105,21 @@ pub fn find_same(connection: &mut dyn Connection, import: &Import) -> Result<Opt
         &[Value::Text(unit.as_str()), Value::Text(&once)],
         &mut |row| {
             found = Some(read_import(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// The imports whose files a node has to read yet.
+pub fn unread_of(connection: &mut dyn Connection, node: &str) -> Result<HashSet<ImportId>, StoreError> {
+    let mut found = HashSet::new();
+    connection.query(
+        "SELECT id FROM import WHERE node = $1 AND state IN ('received', 'running')",
+        &[Value::Text(node)],
+        &mut |row| {
+            let id = row.blob(0)?.try_into().map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))?;
+            found.insert(ImportId::from_bytes(id));
             Ok(())
         },
     )?;
