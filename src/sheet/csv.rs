@@ -23,6 +23,8 @@ struct Records<R> {
     reader: Reader,
     piece: Vec<u8>,
     piece_at: usize,
+    /// The byte before; of a line's end it tells whether it has a second.
+    before: u8,
     row: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -47,21 +49,22 @@ impl<R: Read + Send> CsvRows<R> {
         piece.truncate(filled);
         let reader = ReaderBuilder::new().delimiter(delimiter_of(&piece)).build();
         let (row, ends) = (vec![0; ROW_BYTES_MAX], vec![0; COLUMNS_MAX + 1]);
-        let mut records = Records { inner, reader, piece, piece_at: 0, row, ends };
+        let mut records = Records { inner, reader, piece, piece_at: 0, before: b'\n', row, ends };
+        let number = 1 + records.skip_blank()?;
         let columns = match records.next()? {
             Record::Cells(names) => Columns::of_header(names.iter().map(String::as_str))?,
             Record::TooLong => return Err(fault("the header is too long, or has more than 64 columns")),
             Record::End => return Err(fault("the file is empty")),
         };
-        Ok(Self { records, columns, number: 1 })
+        Ok(Self { records, columns, number })
     }
 }
 
 impl<R: Read + Send> Rows for CsvRows<R> {
     fn next_row(&mut self) -> Result<Option<Row>, FileFault> {
         loop {
+            self.number += 1 + self.records.skip_blank()?;
             let record = self.records.next()?;
-            self.number += 1;
             let input = match record {
                 Record::End => return Ok(None),
                 Record::TooLong => RowInput::Faulty(RowFault::new("", "is longer than any row, or has too many cells")),
@@ -81,7 +84,8 @@ impl<R: Read + Send> Rows for CsvRows<R> {
 
 /// An apostrophe before what would run is the export's, and is taken off. A plus before digits is a phone number's.
 fn cell(text: String) -> Cell {
-    if let Some(rest) = text.strip_prefix('\'').filter(|rest| rest.starts_with(RUNS)) {
+    let would_run = |rest: &&str| rest.trim_start_matches('\'').starts_with(RUNS);
+    if let Some(rest) = text.strip_prefix('\'').filter(would_run) {
         return Cell::Text(rest.to_owned());
     }
     let is_phone = text.strip_prefix('+').is_some_and(|rest| {
@@ -109,19 +113,41 @@ fn delimiter_of(start: &[u8]) -> u8 {
 }
 
 impl<R: Read> Records<R> {
+    fn read_on(&mut self) -> Result<(), FileFault> {
+        if self.piece_at >= self.piece.len() {
+            self.piece.resize(PIECE_BYTES, 0);
+            let read = self.inner.read(&mut self.piece).map_err(|error| broken(&error))?;
+            self.piece.truncate(read);
+            self.piece_at = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads past empty lines, which the reader of records would do without counting them; returns how many.
+    fn skip_blank(&mut self) -> Result<u64, FileFault> {
+        let mut blank = 0;
+        loop {
+            self.read_on()?;
+            let next = self.piece.get(self.piece_at).copied();
+            match (self.before, next) {
+                (b'\r', Some(b'\n')) => {}
+                (_, Some(b'\n' | b'\r')) => blank += 1,
+                (_, Some(_) | None) => return Ok(blank),
+            }
+            self.before = next.unwrap_or_default();
+            self.piece_at += 1;
+        }
+    }
+
     fn next(&mut self) -> Result<Record, FileFault> {
         let (mut row_at, mut ends_at, mut is_too_long) = (0, 0, false);
         loop {
-            if self.piece_at >= self.piece.len() {
-                self.piece.resize(PIECE_BYTES, 0);
-                let read = self.inner.read(&mut self.piece).map_err(|error| broken(&error))?;
-                self.piece.truncate(read);
-                self.piece_at = 0;
-            }
+            self.read_on()?;
             let input = self.piece.get(self.piece_at..).unwrap_or_default();
             let row = self.row.get_mut(row_at..).unwrap_or_default();
             let ends = self.ends.get_mut(ends_at..).unwrap_or_default();
             let (result, read, written, ended) = self.reader.read_record(input, row, ends);
+            self.before = input.get(..read).and_then(|taken| taken.last()).copied().unwrap_or(self.before);
             self.piece_at += read;
             row_at += written;
             ends_at += ended;

@@ -80,7 +80,9 @@ pub fn put_csv_row<'a>(out: &mut Vec<u8>, cells: impl Iterator<Item = &'a str>) 
         if place > 0 {
             out.push(b',');
         }
-        let harmless = if cell.starts_with(RUNS) { format!("'{cell}") } else { cell.to_owned() };
+        // An import takes one apostrophe off what would run, so that one which was there before needs another.
+        let would_run = cell.trim_start_matches('\'').starts_with(RUNS);
+        let harmless = if would_run { format!("'{cell}") } else { cell.to_owned() };
         if harmless.contains([',', ';', '"', '\n', '\r']) {
             out.extend_from_slice(format!("\"{}\"", harmless.replace('"', "\"\"")).as_bytes());
         } else {

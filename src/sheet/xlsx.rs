@@ -3,7 +3,7 @@
 
 use super::package::{Package, Unpacked};
 use super::{Row, Rows, fault};
-use crate::domain::import::{Cell, Columns, FileFault, RowFault, RowInput, columns::COLUMNS_MAX};
+use crate::domain::import::{Cell, Column, Columns, FileFault, RowFault, RowInput, columns::COLUMNS_MAX};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Seek};
@@ -17,21 +17,29 @@ const RUN_BYTES_MAX: usize = 128 * 1024;
 pub(super) struct XlsxRows {
     xml: Xml<Unpacked<Box<dyn Read + Send>>>,
     texts: Texts,
+    calendar: Calendar,
     columns: Option<Columns>,
     /// Of the row that was read last.
     number: u64,
 }
 
+/// From which year a workbook counts days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calendar {
+    From1900,
+    From1904,
+}
+
 impl XlsxRows {
     pub(super) fn open(file: impl Read + Seek + Send + 'static) -> Result<Self, FileFault> {
         let mut package = Package::open(file)?;
-        let sheet = sheet_of(&mut package)?;
+        let (sheet, calendar) = sheet_of(&mut package)?;
         let texts = match package.read("xl/sharedStrings.xml", TEXTS_BYTES_MAX)? {
             Some(part) => Texts::read(Xml::new(part))?,
             None => Texts::default(),
         };
         let part = package.into_part(&sheet, SHEET_BYTES_MAX)?.ok_or_else(|| fault("has no sheet"))?;
-        let mut rows = Self { xml: Xml::new(part), texts, columns: None, number: 0 };
+        let mut rows = Self { xml: Xml::new(part), texts, calendar, columns: None, number: 0 };
         let header = rows.next_cells()?.ok_or_else(|| fault("the sheet is empty"))?;
         let last = header.iter().map(|(place, _)| *place).max().unwrap_or_default();
         let mut names = vec![String::new(); (last + 1).min(COLUMNS_MAX + 1)];
@@ -147,7 +155,15 @@ impl Rows for XlsxRows {
         let input = if is_beyond {
             RowInput::Faulty(RowFault::new("", "has a cell without a header"))
         } else {
-            let cells = cells.into_iter().filter_map(|(place, cell)| Some((columns.at(place)?, cell)));
+            let cells = cells.into_iter().filter_map(|(place, cell)| {
+                let column = columns.at(place)?;
+                Some(match (self.calendar, column, cell) {
+                    (Calendar::From1904, Column::IssuedOn, Cell::Number(_)) => {
+                        (column, Cell::Other("a date that is counted from 1904"))
+                    }
+                    (Calendar::From1900 | Calendar::From1904, column, cell) => (column, cell),
+                })
+            });
             RowInput::Cells(cells.collect())
         };
         Ok(Some(Row { number: self.number, input }))
@@ -162,13 +178,18 @@ fn place_of(name: &str) -> Option<usize> {
     is_usual.then(|| letters.iter().fold(0, |place, letter| place * 26 + letter) - 1)
 }
 
-/// The path of the one sheet of a workbook.
-fn sheet_of<R: Read + Seek>(package: &mut Package<R>) -> Result<String, FileFault> {
+/// The path of the one sheet of a workbook, and how it counts days.
+fn sheet_of<R: Read + Seek>(package: &mut Package<R>) -> Result<(String, Calendar), FileFault> {
     let no_workbook = || fault("is no XLSX workbook");
-    let mut ids = Vec::new();
+    let (mut ids, mut calendar) = (Vec::new(), Calendar::From1900);
     let mut xml = Xml::new(package.read("xl/workbook.xml", SMALL_PART_BYTES)?.ok_or_else(no_workbook)?);
     loop {
         match xml.next()? {
+            Tag::Start(tag) if tag.name == "workbookPr" => {
+                if tag.attribute("date1904").is_some_and(|set| ["1", "true"].contains(&set.as_str())) {
+                    calendar = Calendar::From1904;
+                }
+            }
             Tag::Start(tag) if tag.name == "sheet" => ids.push(tag.attribute("id").ok_or_else(no_workbook)?),
             Tag::Start(_) | Tag::End(_) | Tag::Text(_) => {}
             Tag::Eof => break,
@@ -184,10 +205,8 @@ fn sheet_of<R: Read + Seek>(package: &mut Package<R>) -> Result<String, FileFaul
         match xml.next()? {
             Tag::Start(tag) if tag.name == "Relationship" && tag.attribute("Id").as_ref() == Some(id) => {
                 let target = tag.attribute("Target").ok_or_else(no_workbook)?;
-                return Ok(match target.strip_prefix('/') {
-                    Some(path) => path.to_owned(),
-                    None => format!("xl/{target}"),
-                });
+                let path = target.strip_prefix('/').map_or_else(|| format!("xl/{target}"), str::to_owned);
+                return Ok((path, calendar));
             }
             Tag::Start(_) | Tag::End(_) | Tag::Text(_) => {}
             Tag::Eof => return Err(no_workbook()),

@@ -1,5 +1,6 @@
 //! `/v1/imports`: files of flags, handed in, reported row by row, decided on as one.
 
+use crate::sheets::XLSX;
 use crate::support::{Answer, Server, eventually, now};
 use crate::{about, account};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ async fn ended(server: &Server, id: &str) -> Value {
 }
 
 /// A file that is new; the import when it has ended.
-async fn import(server: &Server, key: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Value {
+pub async fn import(server: &Server, key: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Value {
     let received = hand_in(server, key, "", media_type, body).await.is(201);
     let id = received.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(received.must("location"), format!("/v1/imports/{id}"));
@@ -32,7 +33,7 @@ async fn import(server: &Server, key: &str, media_type: &str, body: impl Into<Ve
 }
 
 /// The report's lines without its header.
-async fn report(server: &Server, import: &Value) -> Vec<String> {
+pub async fn report(server: &Server, import: &Value) -> Vec<String> {
     let path = format!("/v1/imports/{}/report", import["id"].as_str().unwrap());
     let report = server.get(&path).by("officer").send().await.is(200);
     assert_eq!(report.media_type(), "text/csv");
@@ -42,7 +43,7 @@ async fn report(server: &Server, import: &Value) -> Vec<String> {
     lines.collect()
 }
 
-fn row(number: &str) -> String {
+pub fn account_row(number: &str) -> String {
     format!("VCB,{number},warn,mule,HN-1,Receives and moves on")
 }
 
@@ -65,7 +66,7 @@ async fn verdict(server: &Server, number: &str) -> Value {
 #[tokio::test]
 async fn a_file_becomes_proposals_that_another_officer_approves_at_once() {
     let server = Server::start().await;
-    let rows: Vec<String> = (0..100).map(|i| row(&format!("92000000{i:05}"))).collect();
+    let rows: Vec<String> = (0..100).map(|i| account_row(&format!("92000000{i:05}"))).collect();
     let done = import(&server, "file", "text/csv", csv(&rows)).await;
     assert_eq!(done["state"], "done", "{done:#}");
     let counts = json!({ "rows_total": 100, "rows": 100, "accepted": 100, "duplicate": 0, "invalid": 0 });
@@ -96,7 +97,7 @@ async fn a_file_becomes_proposals_that_another_officer_approves_at_once() {
 #[tokio::test]
 async fn who_handed_a_file_in_cannot_decide_on_it() {
     let server = Server::start().await;
-    let body = csv(&[row("9200000000001")]);
+    let body = csv(&[account_row("9200000000001")]);
     let ask = server.post("/v1/imports").by("supervisor").key("own").raw("text/csv", body);
     let id = ask.send().await.is(201).json()["id"].as_str().unwrap().to_owned();
     let done = ended(&server, &id).await;
@@ -112,13 +113,13 @@ async fn who_handed_a_file_in_cannot_decide_on_it() {
 #[tokio::test]
 async fn the_same_file_again_changes_nothing() {
     let server = Server::start().await;
-    let body = csv(&[row("9200000000001")]);
+    let body = csv(&[account_row("9200000000001")]);
     let first = import(&server, "first", "text/csv", body.clone()).await;
     let again = hand_in(&server, "again", "", "text/csv", body.clone()).await.is(200);
     assert_eq!(again.json()["id"], first["id"]);
     let repeated = hand_in(&server, "first", "", "text/csv", body.clone()).await.is(201);
     assert_eq!(repeated.json()["id"], first["id"]);
-    let other = csv(&[row("9200000000002")]);
+    let other = csv(&[account_row("9200000000002")]);
     hand_in(&server, "first", "", "text/csv", other).await.refused(422, "idempotency_key_reused");
     // Under another name it is another file, and each of its rows a duplicate.
     let longer = import(&server, "longer", "text/csv", format!("{body}\n")).await;
@@ -129,7 +130,8 @@ async fn the_same_file_again_changes_nothing() {
 #[tokio::test]
 async fn a_rejected_import_leaves_no_flag_that_answers() {
     let server = Server::start().await;
-    let done = import(&server, "file", "text/csv", csv(&[row("9200000000001"), row("9200000000002")])).await;
+    let done =
+        import(&server, "file", "text/csv", csv(&[account_row("9200000000001"), account_row("9200000000002")])).await;
     // One of them is decided on alone before.
     let flag = done["samples"][0].as_str().unwrap();
     server.post(&format!("/v1/flags/{flag}/approve")).by("supervisor").if_match("\"1\"").send().await.is(200);
@@ -146,7 +148,7 @@ async fn a_rejected_import_leaves_no_flag_that_answers() {
 #[tokio::test]
 async fn a_dry_run_reports_and_changes_nothing() {
     let server = Server::start().await;
-    let body = csv(&[row("9200000000001"), row("9200000000001"), row("1")]);
+    let body = csv(&[account_row("9200000000001"), account_row("9200000000001"), account_row("1")]);
     let id = hand_in(&server, "dry", "?dry_run=true", "text/csv", body.clone()).await.is(201).json()["id"].clone();
     let dry = ended(&server, id.as_str().unwrap()).await;
     let counts = json!({ "rows_total": 3, "rows": 3, "accepted": 1, "duplicate": 1, "invalid": 1 });
@@ -220,7 +222,7 @@ async fn a_bad_row_is_reported_with_its_field_and_the_others_are_taken() {
 #[tokio::test]
 async fn a_file_that_is_no_table_of_flags_is_refused_whole_and_may_come_again() {
     let server = Server::start().await;
-    let good = row("9200000000001");
+    let good = account_row("9200000000001");
     let utf16: Vec<u8> = csv(std::slice::from_ref(&good)).encode_utf16().flat_map(u16::to_le_bytes).collect();
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("unknown", format!("{HEADER},colour\n{good},red\n").into(), "colour"),
@@ -319,7 +321,7 @@ async fn lines_of_json_are_read_as_requests_are() {
 #[tokio::test]
 async fn an_import_is_refused_for_what_its_request_lacks() {
     let server = Server::start().await;
-    let body = csv(&[row("9200000000001")]);
+    let body = csv(&[account_row("9200000000001")]);
     let ask = |query: &str| server.post(&format!("/v1/imports{query}")).by("officer").key("k");
     server
         .post("/v1/imports")
@@ -357,7 +359,7 @@ async fn an_import_is_refused_for_what_its_request_lacks() {
 #[tokio::test]
 async fn after_a_crash_an_import_goes_on_where_the_log_says_it_stopped() {
     let mut server = Server::start().await;
-    let rows: Vec<String> = (0..3000).map(|i| row(&format!("92000000{i:05}"))).collect();
+    let rows: Vec<String> = (0..3000).map(|i| account_row(&format!("92000000{i:05}"))).collect();
     let received = hand_in(&server, "long", "", "text/csv", csv(&rows)).await.is(201).json();
     let id = received["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/imports/{id}");
@@ -375,8 +377,6 @@ async fn after_a_crash_an_import_goes_on_where_the_log_says_it_stopped() {
     assert!(rows.iter().copied().eq(2..3002), "a row was taken twice or not at all");
     server.finish().await;
 }
-
-const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 #[tokio::test]
 async fn an_export_comes_back_as_duplicates_in_every_form() {
@@ -405,54 +405,79 @@ async fn an_export_comes_back_as_duplicates_in_every_form() {
 }
 
 #[tokio::test]
-async fn a_workbook_is_read_and_what_a_spreadsheet_spoilt_is_refused() {
-    use rust_xlsxwriter::{Format, Formula, Workbook};
+async fn a_ward_hands_in_for_itself_and_its_city_decides() {
     let server = Server::start().await;
-    let header = ["Ngân hàng", "Số tài khoản", "verdict", "category", "case", "reason"];
-    let book = |fill: &dyn Fn(&mut rust_xlsxwriter::Worksheet)| {
-        let mut book = Workbook::new();
-        let sheet = book.add_worksheet();
-        for (column, name) in (0..).zip(header) {
-            sheet.write_string(0, column, name).unwrap();
-        }
-        fill(sheet);
-        book.save_to_buffer().unwrap()
-    };
-    let write = |sheet: &mut rust_xlsxwriter::Worksheet, row: u32, number: &str| {
-        for (column, text) in (0..).zip(["VCB", number, "warn", "mule", "Vụ 1", "Lừa & đảo"]) {
-            sheet.write_string(row, column, text).unwrap();
-        }
-    };
-    let rows = book(&|sheet| {
-        write(sheet, 1, "0011001932418");
-        write(sheet, 2, "x");
-        sheet.write_number(2, 1, 9_704_000_000_000.0).unwrap();
-        write(sheet, 3, "x");
-        sheet.write_formula(3, 1, Formula::new("=1+1").set_result("2")).unwrap();
-        write(sheet, 6, "0011001932419");
-    });
-    let done = import(&server, "rows", XLSX, rows).await;
-    assert_eq!(done["state"], "done", "{done:#}");
-    let lines = report(&server, &done).await;
-    assert!(lines[0].starts_with("2,accepted,"), "{lines:?}");
-    assert!(
-        lines[1].starts_with("3,invalid,,number,") && lines[2].starts_with("4,invalid,,number,is a formula"),
-        "{lines:?}"
-    );
-    assert!(lines[3].starts_with("7,accepted,"), "{lines:?}");
-    let merged = book(&|sheet| {
-        sheet.merge_range(1, 0, 2, 0, "VCB", &Format::new()).unwrap();
-    });
-    let failed = import(&server, "merged", XLSX, merged).await;
-    assert_eq!((&failed["state"], &failed["fault"]["field"]), (&json!("failed"), &json!("A2:A3")), "{failed:#}");
-    let two = {
-        let mut book = Workbook::new();
-        book.add_worksheet();
-        book.add_worksheet();
-        book.save_to_buffer().unwrap()
-    };
-    for (key, body) in [("two", two), ("zip", b"PK\x05\x06".to_vec()), ("text", csv(&[row("1")]).into_bytes())] {
-        assert_eq!(import(&server, key, XLSX, body).await["state"], "failed", "{key}");
+    let header = format!("{HEADER},unit,coordinating");
+    let rows = [",", "hanoi-hoan-kiem,hanoi-dong-da", "hanoi-dong-da,", ",nowhere"];
+    let rows: Vec<String> =
+        (1..).zip(rows).map(|(n, units)| format!("{},{units}", account_row(&format!("920000000000{n}")))).collect();
+    let body = format!("{header}\n{}\n", rows.join("\n"));
+    let ask = server.post("/v1/imports").by("ward_a").key("ward").raw("text/csv", body);
+    let id = ask.send().await.is(201).json()["id"].as_str().unwrap().to_owned();
+    let done = ended(&server, &id).await;
+    let fields: Vec<String> =
+        report(&server, &done).await.iter().map(|line| line.split(',').nth(3).unwrap().to_owned()).collect();
+    assert_eq!(fields, ["", "", "unit", "coordinating"]);
+    for path in ["", "/report"] {
+        let path = format!("/v1/imports/{id}{path}");
+        server.get(&path).by("ward_a").send().await.is(200);
+        server.get(&path).by("ward_b").send().await.refused(404, "not_found");
     }
+    // What each of them sees of the two flags: its own, and what it coordinates.
+    for (by, seen) in [("ward_a", 2), ("ward_b", 1), ("officer", 2)] {
+        let export = server.get("/v1/flags/export").by(by).header("accept", "text/csv").send().await.is(200).text();
+        assert_eq!(export.lines().filter(|line| line.contains(",92000000")).count(), seen, "{by}: {export}");
+    }
+    decide(&server, &done, "ward_a_supervisor", "approve").await.refused(403, "insufficient_scope");
+    decide(&server, &done, "supervisor", "approve").await.is(200);
+    let approved = ended(&server, &id).await;
+    assert_eq!((&approved["state"], &approved["decision"]["decided"]), (&json!("approved"), &json!(2)));
+    assert_eq!(verdict(&server, "9200000000002").await, "warn");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn flags_that_were_decided_on_alone_are_passed_over() {
+    let server = Server::start().await;
+    let rows: Vec<String> = (1..=3).map(|n| account_row(&format!("920000000000{n}"))).collect();
+    let done = import(&server, "file", "text/csv", csv(&rows)).await;
+    let ids: Vec<String> =
+        report(&server, &done).await.iter().map(|line| line.split(',').nth(2).unwrap().to_owned()).collect();
+    let act = async |id: &str, by: &str, what: &str, version: u32, body: Value| {
+        let path = format!("/v1/flags/{id}/{what}");
+        server.post(&path).by(by).if_match(&format!("\"{version}\"")).json(&body).send().await.is(200);
+    };
+    act(&ids[0], "supervisor", "reject", 1, json!({ "reason": "Another's" })).await;
+    // In force, and with an amendment that waits: the batch does not decide on that.
+    act(&ids[1], "supervisor", "approve", 1, json!({})).await;
+    act(&ids[1], "officer", "amend", 2, json!({ "reason": "New", "changes": { "verdict": "hold" } })).await;
+    // Who changed a proposal does not decide on it, with a batch neither.
+    act(&ids[2], "supervisor", "amend", 1, json!({ "reason": "New", "changes": { "verdict": "hold" } })).await;
+    decide(&server, &done, "supervisor", "approve").await.is(200);
+    let approved = ended(&server, done["id"].as_str().unwrap()).await;
+    let decision = &approved["decision"];
+    assert_eq!((&decision["decided"], &decision["passed_over"]), (&json!(0), &json!(3)), "{approved:#}");
+    let verdicts = [verdict(&server, "9200000000001").await, verdict(&server, "9200000000002").await];
+    assert_eq!(verdicts, ["clear", "warn"]);
+    assert_eq!(verdict(&server, "9200000000003").await, "clear");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_of_files_is_removed() {
+    let mut server = Server::start().await;
+    import(&server, "file", "text/csv", csv(&[account_row("9200000000001")])).await;
+    let directory = server.data().join("imports");
+    let left = || std::fs::read_dir(&directory).unwrap().count();
+    eventually(Duration::from_secs(10), "the file of an import that has ended goes", async || left() == 0).await;
+    hand_in(&server, "broken", "?case=", "text/csv", "x").await.refused(400, "invalid_request");
+    hand_in(&server, "file", "", "text/csv", "other").await.refused(422, "idempotency_key_reused");
+    assert_eq!(left(), 0, "a refused file stayed");
+    server.kill().await;
+    for name in ["import_01h2xcejqtf2nbrexx3vqjhp41", "import_01h2xcejqtf2nbrexx3vqjhp41.new"] {
+        std::fs::write(directory.join(name), "left").unwrap();
+    }
+    server.start_again().await;
+    assert_eq!(left(), 0);
     server.finish().await;
 }

@@ -19,6 +19,7 @@ mod objections;
 mod proofs;
 mod proofs_kept;
 mod several;
+mod sheets;
 mod tokens;
 mod units;
 

@@ -30,6 +30,12 @@ pub(super) fn cell_text(column: Column, cell: &Cell) -> Result<Option<Cow<'_, st
         Cell::Number(_) if column.is_identifier() => {
             return fault("is a number, which has lost leading zeros or digits; format the column as text");
         }
+        Cell::Number(number) if column == Column::IssuedOn => {
+            return match date_of_serial(number) {
+                Some(date) => Ok(Some(Cow::Owned(date))),
+                None => fault("is a number that is no date"),
+            };
+        }
         Cell::Number(number) => {
             let is_whole = number.bytes().all(|byte| byte.is_ascii_digit()) && number.len() <= EXACT_DIGITS_MAX;
             if !is_whole {
@@ -55,6 +61,13 @@ fn is_shortened(text: &str) -> bool {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b','));
     let has_sign = text.contains('+') || digits.contains(['.', ',']);
     !digits.is_empty() && !power.is_empty() && is_number(digits) && is_number(power) && has_sign
+}
+
+/// A day that a spreadsheet counts from 1900, as ISO 8601 writes it. Before March of that year its count is wrong.
+fn date_of_serial(number: &str) -> Option<String> {
+    let days: i32 = number.parse().ok().filter(|days| *days > 60)?;
+    let date = jiff::civil::date(1899, 12, 30).checked_add(jiff::Span::new().try_days(days).ok()?).ok()?;
+    (date.year() <= 9999).then(|| date.to_string())
 }
 
 /// `20/11/2026` as ISO 8601 writes it; anything else as it is.
