@@ -87,6 +87,21 @@ impl Registry {
         thread.map(drop).map_err(failed)
     }
 
+    /// Works on all imports that need it, before anybody is served. It waits for the disk.
+    pub fn work_off_imports(&self) -> Result<(), Error> {
+        let waits = tokio::runtime::Builder::new_current_thread().build();
+        let waits = waits.map_err(|error| Error::Internal(format!("imports: {error}")))?;
+        loop {
+            match self.work_on_next(&waits) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Stop::Closing) => return Err(Error::Unavailable("The registry is shutting down.")),
+                Err(Stop::Failed(reason)) => return Err(Error::Internal(reason)),
+                Err(Stop::File(fault)) => return Err(Error::Internal(fault.reason)),
+            }
+        }
+    }
+
     fn needed_files(&self) -> Result<HashSet<ImportId>, StoreError> {
         let node = self.node;
         self.store.find(|connection| store::imports::unread_of(connection, node))
