@@ -11,8 +11,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-/// Flags of one step: few enough that a check does not notice the commit that it shares with them.
-const STEP_FLAGS_MAX: usize = 32;
 /// Rows of one step, with those that become no flag.
 const STEP_ROWS_MAX: u64 = 512;
 /// Rows that are read ahead of the step that is being written.
@@ -104,7 +102,7 @@ impl Steps<'_> {
                 seen.insert(*key, row.number);
             }
             open.add(&mut self.import, row.number, taken);
-            if open.flags.len() >= STEP_FLAGS_MAX || open.rows >= STEP_ROWS_MAX {
+            if open.flags.len() >= self.pace.flags() || open.rows >= STEP_ROWS_MAX {
                 self.write_part(std::mem::take(&mut open))?;
             }
         }
