@@ -232,6 +232,10 @@ async fn a_registry_is_made_served_and_administered() {
     let bank = ask(&["party", "create", "970436", "--name", "Ngân hàng thử", "--role", "bank"]).json();
     assert_eq!((&bank["id"], &bank["state"]), (&json!("970436"), &json!("enabled")));
     ask(&["party", "create", "970436", "--name", "x", "--role", "bank"]).failed(1, "409");
+    ask(&["party", "create", "hanoi", "--name", "City", "--role", "police"]).json();
+    let ward = ["party", "create", "ward", "--name", "Ward", "--role", "police", "--parent"];
+    assert_eq!(ask(&[&ward[..], &["hanoi"]].concat()).json()["parent"], "hanoi");
+    ask(&[&ward[..], &["nowhere"]].concat()).failed(1, "/parent");
     let made =
         ask(&["client", "create", "--party", "970436", "--name", "Core", "--scope", "check", "--id", "core"]).json();
     let secret = made["client_secret"].as_str().unwrap();
@@ -256,7 +260,7 @@ async fn a_registry_is_made_served_and_administered() {
     ask(&["client", "rotate", "nobody"]).failed(1, "404");
 
     let listed = |things: &str| ask(&[things, "list"]).done().lines().count();
-    assert_eq!((listed("party"), listed("client")), (2, 2));
+    assert_eq!((listed("party"), listed("client")), (4, 2));
     let (status, log) = process.terminate().await;
     assert!(status.success() && !log.contains(secret), "{log}");
     canhbao(&["health", "--metrics-listen", "127.0.0.1:1"]).failed(1, "canhbao: ");

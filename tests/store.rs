@@ -4,6 +4,8 @@
 
 #[path = "store/archived.rs"]
 mod archived;
+#[path = "store/older.rs"]
+mod older;
 #[path = "support/postgres.rs"]
 mod postgres;
 #[path = "store/server.rs"]

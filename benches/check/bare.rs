@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::Outcome;
+use crate::support::Outcome;
 
 /// A body that is still JSON cannot be shorter.
 const EMPTY_BODY: &str = r#"{"padding":""}"#;

@@ -4,18 +4,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde::Serialize;
-use tokio_rustls::TlsConnector;
-
-use crate::Outcome;
-use crate::http::{Connection, connector};
-use crate::load::{Accounts, Questions, Target};
-use crate::process::{CpuClock, ServerProcess};
-use crate::registry::Registry;
-
-/// How many flagged accounts are asked before each window.
-const PROBED_HITS: usize = 20;
-const CLEAR: &[u8] = br#""verdict":"clear""#;
+use crate::support::Outcome;
+use crate::support::http::connector;
+use crate::support::load::Target;
+use crate::support::probe::{AnswerSize, probe, weigh};
+use crate::support::process::ServerProcess;
+use crate::support::registry::{Ready, Registry};
 
 pub enum Contender {
     Bare(Bare),
@@ -30,25 +24,6 @@ pub struct Bare {
     pub answer_bytes: usize,
     /// Sent as to the registry, so that both parse the same headers; nobody looks at them.
     pub tokens: Vec<String>,
-}
-
-pub struct Ready {
-    pub process: ServerProcess,
-    pub connector: TlsConnector,
-    pub tokens: Vec<String>,
-}
-
-impl Ready {
-    pub fn target<'a>(&'a self, accounts: Accounts, clock: &'a CpuClock) -> Target<'a> {
-        Target { address: self.process.address(), connector: &self.connector, tokens: &self.tokens, accounts, clock }
-    }
-}
-
-/// The size of a clear answer.
-#[derive(Clone, Copy, Serialize)]
-pub struct AnswerSize {
-    pub head_bytes: usize,
-    pub body_bytes: usize,
 }
 
 impl Contender {
@@ -67,20 +42,18 @@ impl Contender {
         }
     }
 
-    /// One clear account, and, where there is a list, some flagged ones, which must be found.
+    /// What a clear answer weighs. A registry must find flagged accounts, and a bare server answer as many bytes as was asked.
     pub async fn probe(&self, target: &Target<'_>, seed: u64) -> Outcome<AnswerSize> {
-        let mut connection = Connection::open(target.address, target.connector).await?;
-        let mut questions = Questions::for_probe(target, seed);
-        let answer = connection.exchange(questions.clear()?).await?;
-        answer.require(200)?;
-        let size = AnswerSize { head_bytes: answer.head.len(), body_bytes: answer.body.len() };
         match self {
-            Self::Bare(bare) if size.body_bytes != bare.answer_bytes => {
-                Err("the bare server's answer has another size".into())
+            Self::Bare(bare) => {
+                let size = weigh(target, seed).await?;
+                if size.body_bytes == bare.answer_bytes {
+                    Ok(size)
+                } else {
+                    Err("the bare server's answer has another size".into())
+                }
             }
-            Self::Bare(_) => Ok(size),
-            Self::Registry(_) if !says_clear(answer.body) => Err("a clear account was not answered with clear".into()),
-            Self::Registry(_) => find_flagged(&mut connection, &mut questions).await.map(|()| size),
+            Self::Registry(_) => probe(target, seed).await,
         }
     }
 }
@@ -93,20 +66,4 @@ impl Bare {
         let process = ServerProcess::start(command, &self.log)?;
         Ok(Ready { process, connector: connector(&self.cert)?, tokens: self.tokens.clone() })
     }
-}
-
-async fn find_flagged(connection: &mut Connection, questions: &mut Questions) -> Outcome<()> {
-    for _ in 0..PROBED_HITS {
-        let answer = connection.exchange(questions.flagged()?).await?;
-        answer.require(200)?;
-        if says_clear(answer.body) {
-            return Err("a flagged account was answered with clear".into());
-        }
-    }
-    Ok(())
-}
-
-/// With one subject the overall verdict is clear exactly if the word stands anywhere as a verdict.
-fn says_clear(body: &[u8]) -> bool {
-    body.windows(CLEAR.len()).any(|part| part == CLEAR)
 }

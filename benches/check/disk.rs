@@ -4,13 +4,13 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::Outcome;
-use crate::report::median;
+use crate::support::Outcome;
+use crate::support::figures::{median, microseconds};
 
 const COMMITS: usize = 200;
 const BLOCK: [u8; 4096] = [0x5a; 4096];
@@ -69,8 +69,4 @@ fn sqlite(directory: &Path) -> Outcome<f64> {
     database.close().map_err(|(_, error)| error)?;
     fs::remove_file(&path)?;
     Ok(median(&times))
-}
-
-pub fn microseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
 }

@@ -5,11 +5,9 @@
 mod bare;
 mod contender;
 mod disk;
-mod http;
-mod load;
-mod process;
-mod registry;
 mod report;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,18 +17,18 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::bare::write_certificate;
-use crate::contender::{AnswerSize, Bare, Contender};
+use crate::contender::{Bare, Contender};
 use crate::disk::CommitTimes;
-use crate::load::{Accounts, Load, Target};
-use crate::registry::Registry;
-use crate::report::{Machine, Report, Row, Side, Start};
+use crate::report::{Report, Row, Side, Start};
+use crate::support::Outcome;
+use crate::support::figures::Machine;
+use crate::support::load::{self, Accounts, Load, Target};
+use crate::support::probe::AnswerSize;
+use crate::support::registry::Registry;
 
 // The registry's own allocator, so that both sides allocate alike.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Any failure ends the run with its message: there is nothing to recover in a measurement.
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// What a registry's clear answer and the tokens of its clients usually weigh, for `--against-bare`.
 const USUAL_ANSWER_BYTES: usize = 300;
@@ -150,6 +148,7 @@ async fn contenders(options: &Options, work: &Path) -> Outcome<(Contender, Conte
         data: data.clone(),
         log: work.join("registry.log"),
         flags: options.flags,
+        shared: None,
     };
     registry.prepare().await?;
     let ours = Contender::Registry(registry);

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::Outcome;
-use crate::contender::AnswerSize;
-use crate::disk::{CommitTimes, microseconds};
-use crate::load::Sample;
-use crate::process::Memory;
+use crate::disk::CommitTimes;
+use crate::support::Outcome;
+use crate::support::figures::{Machine, median, microseconds, spread};
+use crate::support::load::Sample;
+use crate::support::probe::AnswerSize;
+use crate::support::process::Memory;
 
 /// Targets: ours may use so many times the bare server's CPU, and must reach this share of its requests per second.
 const CPU_RATIO_MAX_AT_256: f64 = 1.6;
@@ -36,13 +37,6 @@ pub struct Report {
     pub commit: CommitTimes,
     pub starts: Vec<Start>,
     pub rows: Vec<Row>,
-}
-
-#[derive(Serialize)]
-pub struct Machine {
-    cpu: String,
-    cores: usize,
-    kernel: String,
 }
 
 /// One start of one server.
@@ -80,18 +74,6 @@ const FIGURES: [(&str, Figure); 6] = [
     ("server CPU µs/request", |row| row.cpu_us),
     ("generator CPU µs/request", |row| row.generator_cpu_us),
 ];
-
-impl Machine {
-    pub fn describe() -> Outcome<Self> {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
-        let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
-        Ok(Self {
-            cpu: model.map_or("unknown", |(_, name)| name).to_owned(),
-            cores: std::thread::available_parallelism()?.get(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-        })
-    }
-}
 
 impl Row {
     pub fn new(round: u32, side: Side, connections: u32, sample: &Sample) -> Self {
@@ -146,8 +128,8 @@ impl Side {
 
 impl Report {
     pub fn print(&self) {
-        let Machine { cpu, cores, kernel } = &self.machine;
-        println!("\nmachine: {cpu}, {cores} cores, Linux {kernel}");
+        let Machine { cores, .. } = &self.machine;
+        self.machine.print();
         println!(
             "The load generator runs on the same {cores} cores as the servers, so it takes its share from both sides."
         );
@@ -267,21 +249,4 @@ impl Bound {
             Self::AtLeast(limit) => format!("at least {limit}×"),
         }
     }
-}
-
-/// The middle value, or the mean of the two in the middle; not a number if there are none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    let upper = sorted.len() / 2;
-    let lower = sorted.len().saturating_sub(1) / 2;
-    f64::midpoint(at(lower), at(upper))
-}
-
-fn spread(values: &[f64]) -> String {
-    let least = values.iter().copied().fold(f64::NAN, f64::min);
-    let greatest = values.iter().copied().fold(f64::NAN, f64::max);
-    let decimals = if greatest < 100.0 { 1 } else { 0 };
-    format!("{:.decimals$} ({least:.decimals$}–{greatest:.decimals$})", median(values))
 }

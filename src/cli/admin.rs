@@ -14,8 +14,11 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 
 pub async fn party(command: PartyCommand) -> Result<(), Failure> {
     match command {
-        PartyCommand::Create { id, name, role, connection } => {
-            let body = json!({ "id": id, "name": name, "role": role.as_str() });
+        PartyCommand::Create { id, name, role, parent, connection } => {
+            let mut body = json!({ "id": id, "name": name, "role": role.as_str() });
+            if let Some(parent) = parent {
+                body["parent"] = json!(parent);
+            }
             Admin::connect(&connection).await?.create("parties", &body).await
         }
         PartyCommand::List { connection } => Admin::connect(&connection).await?.list("parties").await,

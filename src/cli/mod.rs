@@ -202,6 +202,9 @@ enum PartyCommand {
         name: String,
         #[arg(long, value_parser = parse_role)]
         role: Role,
+        /// Of a police unit: the party above it, such as a ward's city.
+        #[arg(long)]
+        parent: Option<String>,
         #[command(flatten)]
         connection: Connection,
     },

@@ -90,7 +90,8 @@ async fn a_database_that_is_damaged_beside_the_log_is_not_backed_up() {
     for change in [
         "CREATE TABLE mislaid AS SELECT * FROM sqlite_master WHERE name = 'flag_by_state'; PRAGMA writable_schema = ON; \
          DELETE FROM sqlite_master WHERE name = 'flag_by_state'",
-        "INSERT INTO flag VALUES (x'01', 's', 'v', 'c', 'c', 'active', 1, NULL, NULL, NULL, NULL)",
+        "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version) \
+         VALUES (x'01', 's', 'v', 'c', 'c', 'active', 1)",
         "PRAGMA writable_schema = ON; INSERT INTO sqlite_master SELECT * FROM mislaid; DELETE FROM mislaid",
     ] {
         let database = registry.sql();

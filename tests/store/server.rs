@@ -304,36 +304,45 @@ fn a_socket_is_an_address_too() {
     assert!(!PostgresStore::is_empty(&Address::parse(&url).unwrap()).unwrap());
 }
 
+/// An empty database, and its address.
+fn empty() -> (String, Address) {
+    let url = Postgres::shared().create_database();
+    let address = Address::parse(&url).unwrap();
+    (url, address)
+}
+
+/// Names the registry, as whoever fills a database must.
+fn name_it(connection: &mut dyn Connection) {
+    let name = "INSERT INTO registry (id, name, created_at) VALUES (1, $1, $2)";
+    connection.execute(name, &[Value::Text("registry.example"), Value::Int(0)]).unwrap();
+}
+
 #[test]
 fn many_rows_are_copied_in_and_streamed_out_in_little_memory() {
     const ROWS: u64 = 3_000;
-    let (_, store) = registry();
-    let mut bulk = store.bulk().unwrap();
-    bulk.begin().unwrap();
-    bulk.make_parts(at(0), at(200 * 86_400_000)).unwrap();
-    bulk.commit().unwrap();
-    let log = log::find_or_create(&mut bulk, "a").unwrap();
+    let (_, address) = empty();
     let entries = vec![7; 100_000];
-    let fill = |bulk: &mut canhbao::store::postgres::BulkRows<'_>| {
-        for row in 0..ROWS {
-            let int = |number| Value::count(number).unwrap();
-            bulk.put(&[int(row), int(1), int(at(row).as_ms()), int(at(row).as_ms()), Value::Blob(&entries)])?;
-        }
-        Ok(())
-    };
-    assert!(bulk.copy(BulkTable::LogBatch, &mut { fill }).is_err(), "no transaction is open");
     let before = resident();
-    let mut peak = before;
-    bulk.begin().unwrap();
-    let copied = bulk
-        .copy(BulkTable::LogBatch, &mut |rows| {
-            let done = fill(rows);
+    let (mut peak, mut filled) = (before, None);
+    let times = Some((at(0), at(200 * 86_400_000)));
+    PostgresStore::fill(&address, times, at(0), &mut |bulk| {
+        name_it(bulk);
+        let log = log::find_or_create(bulk, "a")?;
+        let copied = bulk.copy(BulkTable::LogBatch, &mut |rows| {
+            for row in 0..ROWS {
+                let int = |number| Value::count(number).unwrap();
+                rows.put(&[int(row), int(1), int(at(row).as_ms()), int(at(row).as_ms()), Value::Blob(&entries)])?;
+            }
             peak = peak.max(resident());
-            done
-        })
-        .unwrap();
+            Ok(())
+        })?;
+        filled = Some((log, copied));
+        Ok(())
+    })
+    .unwrap();
+    let (log, copied) = filled.unwrap();
     assert_eq!(copied, ROWS);
-    bulk.commit().unwrap();
+    let store = PostgresStore::open(&address, at(0)).unwrap();
     let store: &dyn Store = &store;
     let (rows, most) = store
         .find(|connection| {
@@ -363,38 +372,40 @@ fn resident() -> u64 {
 
 #[test]
 fn rows_that_are_copied_are_kept_whole_or_not_at_all() {
-    let (url, store) = registry();
-    let mut bulk = store.bulk().unwrap();
-    let log = log::find_or_create(&mut bulk, "a").unwrap();
+    let (url, address) = empty();
     let note = [Value::Int(1), Value::Int(1), Value::Text("note")];
-    bulk.begin().unwrap();
-    assert_eq!(bulk.copy(BulkTable::LogCheckpoint, &mut |rows| rows.put(&note)).unwrap(), 1);
-    let hashes = [1; 32];
-    let tile = [Value::Int(0), Value::Blob(&hashes), Value::Blob(&hashes)];
-    bulk.copy(BulkTable::LogTile, &mut |rows| rows.put(&tile)).unwrap();
-    let change = [Value::Int(1), Value::Int(1), Value::Text("a"), Value::Int(0), Value::Text("flag")];
-    bulk.copy(BulkTable::Change, &mut |rows| rows.put(&change)).unwrap();
     let id = [5; 16];
     let (id, text, int) = (Value::Blob(&id), Value::Text("t"), Value::Int(1));
-    let flag = [id, text, text, text, text, text, int, Value::Null, Value::Null, Value::Null, Value::Null, text];
-    bulk.copy(BulkTable::Flag, &mut |rows| rows.put(&flag)).unwrap();
-    bulk.copy(BulkTable::FlagVersion, &mut |rows| rows.put(&[id, int, int, text])).unwrap();
-    let kept = [text, text, id, int, text, int, int, text, text, id];
-    bulk.copy(BulkTable::KeptAnswer, &mut |rows| rows.put(&kept)).unwrap();
-    bulk.commit().unwrap();
-    assert_eq!(tree::last_checkpoint(&mut bulk, log).unwrap().as_deref(), Some("note"));
     let wrong: [&[Value<'_>]; 3] = [&note[..2], &[int, text, text], &[int, int, text]];
     for rows in wrong {
-        bulk.begin().unwrap();
         let next = [Value::Int(9), int, text];
-        let failed = bulk.copy(BulkTable::LogCheckpoint, &mut |bulk| {
-            bulk.put(&next)?;
-            bulk.put(rows)
+        let failed = PostgresStore::fill(&address, None, at(0), &mut |bulk| {
+            name_it(bulk);
+            bulk.copy(BulkTable::LogCheckpoint, &mut |bulk| bulk.put(&note).and_then(|()| bulk.put(&next)))?;
+            bulk.copy(BulkTable::LogCheckpoint, &mut |bulk| bulk.put(rows))?;
+            Ok(())
         });
         assert!(failed.is_err());
-        assert!(bulk.commit().is_err());
-        bulk.rollback().unwrap();
+        assert!(PostgresStore::is_empty(&address).unwrap());
     }
+    PostgresStore::fill(&address, None, at(0), &mut |bulk| {
+        name_it(bulk);
+        let log = log::find_or_create(bulk, "a")?;
+        assert_eq!(bulk.copy(BulkTable::LogCheckpoint, &mut |rows| rows.put(&note))?, 1);
+        let hashes = [1; 32];
+        let tile = [Value::Int(0), Value::Blob(&hashes), Value::Blob(&hashes)];
+        bulk.copy(BulkTable::LogTile, &mut |rows| rows.put(&tile))?;
+        let change = [int, int, Value::Text("a"), Value::Int(0), Value::Text("flag")];
+        bulk.copy(BulkTable::Change, &mut |rows| rows.put(&change))?;
+        let flag = [id, text, text, text, text, text, int, Value::Null, Value::Null, Value::Null, Value::Null, text];
+        bulk.copy(BulkTable::Flag, &mut |rows| rows.put(&flag))?;
+        bulk.copy(BulkTable::FlagVersion, &mut |rows| rows.put(&[id, int, int, text]))?;
+        let kept = [text, text, id, int, text, int, int, text, text, id];
+        bulk.copy(BulkTable::KeptAnswer, &mut |rows| rows.put(&kept))?;
+        assert_eq!(tree::last_checkpoint(bulk, log)?.as_deref(), Some("note"));
+        Ok(())
+    })
+    .unwrap();
     assert_eq!(count(&url, "SELECT COUNT(*) FROM log_checkpoint"), 1);
 }
 

@@ -188,6 +188,11 @@ impl Ledger {
         logs.remove("main").unwrap()
     }
 
+    /// The entries since the first token was issued: what came before belongs to the set-up.
+    pub fn since_set_up(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().skip_while(|entry| entry.act != Act::TokenIssue)
+    }
+
     pub fn entry(&self, index: u64) -> &Entry {
         self.entries.get(usize::try_from(index).unwrap()).unwrap_or_else(|| panic!("an entry is lost: {index}"))
     }

@@ -187,6 +187,11 @@ impl Postgres {
         self.directory.join("data")
     }
 
+    /// The process that all others of the server are children of.
+    pub fn process(&self) -> Pid {
+        self.running.lock().unwrap().as_ref().expect("it runs").server
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

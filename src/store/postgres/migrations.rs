@@ -14,7 +14,7 @@ const LIFE: &str = r#"
 ALTER TABLE party ADD COLUMN parent TEXT COLLATE "C";
 ALTER TABLE flag ADD COLUMN unit TEXT COLLATE "C" NOT NULL DEFAULT '';
 UPDATE flag SET unit = (SELECT CAST(body AS json) -> 'raised_by' ->> 'party' FROM flag_version
-    WHERE flag_version.flag = flag.id AND flag_version.version = 1);
+    WHERE flag_version.flag = flag.id AND flag_version.version = flag.version);
 CREATE INDEX flag_by_unit ON flag (unit, id);
 CREATE INDEX flag_by_subject ON flag (subject, id);
 CREATE TABLE flag_link (

@@ -78,11 +78,6 @@ impl PostgresStore {
         }
         Ok(store)
     }
-
-    /// A connection that fills a database: it may copy many rows at once, and has time for it.
-    pub fn bulk(&self) -> Result<PostgresConnection, StoreError> {
-        connect(&self.route, Purpose::Set)
-    }
 }
 
 fn connect(route: &Arc<Route>, purpose: Purpose) -> Result<PostgresConnection, StoreError> {

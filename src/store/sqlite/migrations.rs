@@ -51,7 +51,7 @@ const LIFE: &str = "
 ALTER TABLE party ADD COLUMN parent TEXT;
 ALTER TABLE flag ADD COLUMN unit TEXT NOT NULL DEFAULT '';
 UPDATE flag SET unit = (SELECT json_extract(body, '$.raised_by.party') FROM flag_version
-    WHERE flag_version.flag = flag.id AND flag_version.version = 1);
+    WHERE flag_version.flag = flag.id AND flag_version.version = flag.version);
 CREATE INDEX flag_by_unit ON flag (unit, id);
 CREATE INDEX flag_by_subject ON flag (subject, id);
 CREATE TABLE flag_link (subject TEXT NOT NULL, flag BLOB NOT NULL, PRIMARY KEY (subject, flag)) STRICT,

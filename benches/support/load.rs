@@ -11,9 +11,9 @@ use hdrhistogram::Histogram;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::TlsConnector;
 
-use crate::Outcome;
-use crate::http::Connection;
-use crate::process::CpuClock;
+use super::Outcome;
+use super::http::Connection;
+use super::process::CpuClock;
 
 /// One request in so many names a flagged account.
 const ONE_HIT_IN: u64 = 100;
@@ -36,6 +36,8 @@ pub struct Target<'a> {
     pub tokens: &'a [String],
     pub accounts: Accounts,
     pub clock: &'a CpuClock,
+    /// Of what works for the server beside it, such as its database.
+    pub beside: Option<&'a CpuClock>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,10 +54,19 @@ pub struct Sample {
     pub lasted: Duration,
     pub server_cpu: Duration,
     pub generator_cpu: Duration,
+    pub beside_cpu: Duration,
     latencies: Histogram<u64>,
 }
 
 impl Sample {
+    /// What two loads gave that ran at the same time on two servers with one thing beside them.
+    pub fn joined(mut self, other: Self) -> Outcome<Self> {
+        self.latencies.add(&other.latencies)?;
+        self.requests += other.requests;
+        self.server_cpu += other.server_cpu;
+        Ok(self)
+    }
+
     pub fn latency(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.latencies.value_at_quantile(quantile))
     }
@@ -92,20 +103,23 @@ async fn drive(target: &Target<'_>, load: Load) -> Outcome<Sample> {
         tasks.spawn_local(ask(connection, questions, Rc::clone(&window)));
     }
     hold(&mut tasks, load.warm_up).await?;
-    let (server_cpu, generator_cpu, start) = (target.clock.used()?, CpuClock::own().used()?, Instant::now());
+    let beside = || target.beside.map_or(Ok(Duration::ZERO), CpuClock::used);
+    let (server_cpu, beside_cpu) = (target.clock.used()?, beside()?);
+    let (generator_cpu, start) = (CpuClock::own().used()?, Instant::now());
     window.phase.set(Phase::Measured);
     hold(&mut tasks, load.measured).await?;
     window.phase.set(Phase::Over);
     let lasted = start.elapsed();
     let server_cpu = target.clock.used()?.saturating_sub(server_cpu);
     let generator_cpu = CpuClock::own().used()?.saturating_sub(generator_cpu);
+    let beside_cpu = beside()?.saturating_sub(beside_cpu);
     tokio::time::timeout(DRAIN_MAX, drain(&mut tasks)).await.map_err(|_| "the last answers did not come")??;
     let latencies = window.latencies.replace(histogram()?);
     let requests = u32::try_from(latencies.len())?;
     if requests == 0 {
         return Err("no request was answered in the window".into());
     }
-    Ok(Sample { requests, lasted, server_cpu, generator_cpu, latencies })
+    Ok(Sample { requests, lasted, server_cpu, generator_cpu, beside_cpu, latencies })
 }
 
 async fn ask(mut connection: Connection, mut questions: Questions, window: Rc<Window>) -> Outcome<()> {
@@ -135,7 +149,7 @@ async fn drain(tasks: &mut JoinSet<Outcome<()>>) -> Outcome<()> {
     Ok(())
 }
 
-fn histogram() -> Outcome<Histogram<u64>> {
+pub fn histogram() -> Outcome<Histogram<u64>> {
     Ok(Histogram::new_with_max(u64::try_from(LATENCY_MAX.as_nanos())?, 3)?)
 }
 

@@ -15,12 +15,14 @@ use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::Outcome;
+use super::Outcome;
 
 const READY_LINE: &str = "listening on https://";
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 const START_MAX: Duration = Duration::from_secs(60 * 60);
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// In which /proc counts (USER_HZ, which is 100 on every machine that the registry runs on).
+const TICKS_PER_SECOND: u32 = 100;
 /// How much of a failed server's own words is shown.
 const LOG_TAIL_LINES: usize = 20;
 
@@ -31,7 +33,11 @@ pub struct ServerProcess {
 }
 
 /// The CPU time that all threads of a process have used, those that have ended included.
-pub struct CpuClock(ClockId);
+pub enum CpuClock {
+    Process(ClockId),
+    /// A process and its children, those that have ended included; in steps of the kernel's ticks.
+    Family(Pid),
+}
 
 /// Resident memory in KiB, as the kernel counts it.
 #[derive(Clone, Copy, Serialize)]
@@ -64,7 +70,7 @@ impl ServerProcess {
     }
 
     pub fn cpu_clock(&self) -> Outcome<CpuClock> {
-        Ok(CpuClock(clock_getcpuclockid(self.pid()?)?))
+        Ok(CpuClock::Process(clock_getcpuclockid(self.pid()?)?))
     }
 
     pub fn memory(&self) -> Outcome<Memory> {
@@ -103,12 +109,35 @@ impl Drop for ServerProcess {
 impl CpuClock {
     /// The clock of the bench itself, which is the load generator.
     pub fn own() -> Self {
-        Self(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        Self::Process(ClockId::CLOCK_PROCESS_CPUTIME_ID)
     }
 
     pub fn used(&self) -> Outcome<Duration> {
-        Ok(Duration::from(self.0.now()?))
+        match self {
+            Self::Process(clock) => Ok(Duration::from(clock.now()?)),
+            Self::Family(head) => family_used(*head),
+        }
     }
+}
+
+/// What children that ended before have used stands with the head, once it has heard of their end.
+fn family_used(head: Pid) -> Outcome<Duration> {
+    let children = fs::read_to_string(format!("/proc/{head}/task/{head}/children"))?;
+    let mut ticks = ticks(&fs::read_to_string(format!("/proc/{head}/stat"))?, 4)?;
+    for child in children.split_whitespace() {
+        // One that has just ended has no file any more.
+        if let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) {
+            ticks += self::ticks(&stat, 2)?;
+        }
+    }
+    Ok(Duration::from_secs(ticks) / TICKS_PER_SECOND)
+}
+
+/// The sum of the first `fields` of utime, stime, cutime and cstime (proc_pid_stat(5)).
+fn ticks(stat: &str, fields: usize) -> Outcome<u64> {
+    let (_, rest) = stat.rsplit_once(')').ok_or("/proc has no stat")?;
+    let counts = rest.split_whitespace().skip(11).take(fields);
+    Ok(counts.map(str::parse::<u64>).sum::<Result<u64, _>>()?)
 }
 
 /// Reads stdout to its end in a thread, so that the server never blocks on a full pipe.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::Outcome;
+use super::Outcome;
 
 /// The longest answer that is read, head and body together.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
