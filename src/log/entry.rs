@@ -341,6 +341,18 @@ pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn any_resource(kind: u8, bytes: [u8; 16]) -> Resource {
+        match kind {
+            0 => Resource::Check(CheckId::from_bytes(bytes)),
+            1 => Resource::Flag(FlagId::from_bytes(bytes)),
+            2 => Resource::Token(TokenId::from_bytes(bytes)),
+            3 => Resource::Objection(ObjectionId::from_bytes(bytes)),
+            4 => Resource::Import(ImportId::from_bytes(bytes)),
+            5 => Resource::Party(PartyId::parse("hanoi-police").unwrap()),
+            _ => Resource::Client(ClientId::parse("demo-officer").unwrap()),
+        }
+    }
+
     pub fn any_entry() -> impl Strategy<Value = Entry> {
         let subject = (
             any::<[u8; 32]>(),
@@ -356,7 +368,7 @@ pub mod tests {
         );
         let what = (
             prop::option::of("\\PC{1,64}"),
-            prop::option::of(any::<[u8; 16]>()),
+            prop::option::of((0..7_u8, any::<[u8; 16]>())),
             prop::option::of(0..4_usize),
             any::<u64>(),
             prop::collection::vec(subject, 0..17),
@@ -373,7 +385,7 @@ pub mod tests {
                 party: PartyId::parse(&party).unwrap(),
                 client: ClientId::parse(&client).unwrap(),
                 operator,
-                resource: resource.map(|bytes| Resource::Flag(FlagId::from_bytes(bytes))),
+                resource: resource.map(|(kind, bytes)| any_resource(kind, bytes)),
                 verdict: verdict.map(|place| Verdict::ALL[place]),
                 list_version,
                 subjects: subjects
