@@ -16,9 +16,7 @@ pub async fn party(command: PartyCommand) -> Result<(), Failure> {
     match command {
         PartyCommand::Create { id, name, role, parent, connection } => {
             let mut body = json!({ "id": id, "name": name, "role": role.as_str() });
-            if let Some(parent) = parent {
-                body["parent"] = json!(parent);
-            }
+            put(&mut body, "parent", parent.map(Value::from));
             Admin::connect(&connection).await?.create("parties", &body).await
         }
         PartyCommand::List { connection } => Admin::connect(&connection).await?.list("parties").await,

@@ -182,7 +182,7 @@ impl Upload {
         std::fs::rename(&self.path, &path).map_err(failed)?;
         self.path = path;
         self.fate = Fate::Kept;
-        let directory = self.path.parent().map_or_else(|| Path::new("."), |directory| directory);
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 

@@ -37,7 +37,7 @@ impl Defaults {
             Column::Authority => AUTHORITY_CHARS_MAX,
             _ => REFERENCE_CHARS_MAX,
         };
-        let value = text(value.to_owned(), &format!("/{}", column.as_str()), chars_max)?;
+        let value = text(value.to_owned(), format!("/{}", column.as_str()), chars_max)?;
         self.0.insert(column, value);
         Ok(())
     }
