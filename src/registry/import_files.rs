@@ -71,7 +71,9 @@ impl ImportFiles {
     /// Removes what no import in `needed` is to be read from, and what was coming in or going out when a process ended. What
     /// is younger than `age_ms_max` may be somebody's who is at work.
     pub(super) fn sweep(&self, needed: &HashSet<ImportId>, now: Timestamp, age_ms_max: u64) -> std::io::Result<()> {
-        make(&self.directory)?;
+        if !self.directory.exists() {
+            return Ok(());
+        }
         for entry in std::fs::read_dir(&self.directory)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };

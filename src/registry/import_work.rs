@@ -55,11 +55,16 @@ impl Signal {
 }
 
 impl Registry {
+    /// Removes the files that an earlier process left and that nobody needs. It waits for the disk, and nobody may be served yet.
+    pub fn sweep_imports(&self) -> Result<(), Error> {
+        let needed = self.needed_files()?;
+        let swept = self.imports.files.sweep(&needed, self.now(), 0);
+        swept.map_err(|error| Error::Internal(format!("imports: {error}")))
+    }
+
     /// Starts the thread, which first goes on with what an earlier process left.
     pub fn start_imports(&'static self) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::Internal(format!("imports: {error}"));
-        let needed = self.needed_files()?;
-        self.imports.files.sweep(&needed, self.now(), 0).map_err(failed)?;
         let waits = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
         let thread = std::thread::Builder::new().name("imports".to_owned());
         let thread = thread.spawn(move || {

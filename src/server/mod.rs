@@ -125,6 +125,7 @@ impl Server {
         let signers = home.signers(store.as_ref(), &config.node)?;
         let registry = Registry::open(store, hasher, authority, signers, directory, shared, &settings)
             .map_err(|error| ServeError::Start(error.to_string()))?;
+        registry.sweep_imports().map_err(|error| ServeError::Start(format!("{error:?}")))?;
         Ok(Self { registry: Box::leak(Box::new(registry)), home, config, clock })
     }
 
