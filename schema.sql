@@ -28,7 +28,7 @@ CREATE TABLE change (
     at          INTEGER NOT NULL,             -- when the act was done
     node        TEXT    NOT NULL,             -- whose log holds the entry of the act
     log_index   INTEGER NOT NULL,             -- the index of that entry
-    kind        TEXT    NOT NULL              -- flag, flags, party, client, objection, correction, or together: several of these
+    kind        TEXT    NOT NULL              -- flag, flags, import, party, client, objection, correction, or together: several of these
 ) STRICT;
 
 -- Institutions with access.
@@ -149,6 +149,30 @@ CREATE TABLE correction_party (
 -- For what one party must be told, in the order of the changes.
 CREATE INDEX correction_of_party ON correction_party (party, change);
 
+-- Files of flags that officers handed in.
+CREATE TABLE import (
+    id          BLOB    NOT NULL PRIMARY KEY, -- UUIDv7
+    unit        TEXT    NOT NULL, -- the party whose officer handed it in
+    node        TEXT    NOT NULL, -- which node has the file, or carries out the decision
+    state       TEXT    NOT NULL, -- received, running, done, failed, approving, approved, rejecting or rejected
+    once        TEXT,             -- digest of the file and of how it is read, once for each unit; NULL: it may come again
+    step        INTEGER NOT NULL, -- 1 and counting with everything that is written of it
+    body        TEXT    NOT NULL  -- JSON of the whole import: counts, samples, who and when
+) STRICT, WITHOUT ROWID;
+
+-- The same file again changes nothing.
+CREATE UNIQUE INDEX import_by_file ON import (unit, once);
+
+-- The rows of an import that were dealt with together; they never change.
+CREATE TABLE import_part (
+    import      BLOB    NOT NULL REFERENCES import (id), -- of which import
+    first_row   INTEGER NOT NULL, -- number of the first row
+    last_row    INTEGER NOT NULL, -- number of the last row
+    flags       BLOB    NOT NULL, -- ids of the flags that the rows became, 16 bytes each
+    report      TEXT    NOT NULL, -- the rows' lines of the report: no value of theirs
+    PRIMARY KEY (import, first_row)
+) STRICT, WITHOUT ROWID;
+
 -- The first answer to each creating request with an Idempotency-Key, so that its repetition gets the same.
 CREATE TABLE kept_answer (
     client      TEXT    NOT NULL, -- who sent the request
@@ -249,3 +273,7 @@ CREATE TRIGGER flag_version_is_never_updated BEFORE UPDATE ON flag_version
 BEGIN SELECT RAISE (ABORT, 'versions are append-only'); END;
 CREATE TRIGGER flag_version_is_never_deleted BEFORE DELETE ON flag_version
 BEGIN SELECT RAISE (ABORT, 'versions are append-only'); END;
+CREATE TRIGGER import_part_is_never_updated BEFORE UPDATE ON import_part
+BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
+CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
+BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;

@@ -1,6 +1,7 @@
 //! `canhbao demo`: a throw-away registry with sample parties, clients and flags. Its subjects are invented and never
 //! belong into a real registry.
 
+mod imported;
 mod life;
 mod reasons;
 
@@ -107,7 +108,7 @@ const PARTIES: [(&str, &str, Role, Option<&str>); 8] = [
 ];
 
 /// Seeds an empty registry; returns the clients with their secrets.
-pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, DemoClient>, DemoError> {
+pub async fn seed(registry: &'static Registry, flags: u64) -> Result<BTreeMap<String, DemoClient>, DemoError> {
     let mut sower = Sower { registry, pending: VecDeque::new() };
     for (id, name, role, parent) in PARTIES {
         let party = Party {
@@ -153,6 +154,7 @@ pub async fn seed(registry: &Registry, flags: u64) -> Result<BTreeMap<String, De
     }
     life::live(&mut sower).await?;
     sower.settle(0).await?;
+    imported::import(registry).await?;
     Ok(clients)
 }
 

@@ -15,4 +15,5 @@ pub mod log;
 pub mod register;
 pub mod registry;
 pub mod server;
+pub mod sheet;
 pub mod store;

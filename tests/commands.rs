@@ -57,6 +57,12 @@ impl Ran {
 
     /// Failed in words that hold this, and printed no answer.
     #[track_caller]
+    /// As `failed`, of a command that had something to tell before.
+    fn failed_after_words(self, words: &str) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert!(self.stderr.contains(words), "{self:?}");
+    }
+
     fn failed(self, code: i32, words: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         assert!(self.stderr.contains(words), "{self:?}");
@@ -137,6 +143,37 @@ async fn a_demo_file_serves_the_other_commands() {
     canhbao(&["client", "list", "--credential", file, "--as", "nobody"]).failed(1, "nobody");
     canhbao(&["client", "list", "--credential", file]).failed(1, "--as");
     canhbao(&["token", "--credential", file, "--as", "bank", "--scope", "admin"]).failed(1, "invalid_scope");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_is_imported_from_the_command_line_and_again_finds_the_same_import() {
+    let server = Server::start().await;
+    let file = server.data().join("demo.json");
+    let flags = server.data().join("flags.csv");
+    let report = server.data().join("report.csv");
+    let rows = (0..500).map(|n| format!("VCB,92{n:09},warn,mule,HN-1,Receives and moves on\n")).collect::<String>();
+    let text = format!("bank,number,verdict,category,case,reason\n{rows}");
+    fs::write(&flags, &text).unwrap();
+    let [file, flags, report] = [&file, &flags, &report].map(|path| path.to_str().unwrap());
+    let import =
+        |by: &str, more: &[&str]| canhbao(&[&["import", flags, "--credential", file, "--as", by], more].concat());
+    let told = import("officer", &["--dry-run"]).done();
+    assert!(told.contains("500 rows: 500 accepted, 0 duplicate, 0 invalid"), "{told}");
+    let first = import("officer", &["--report", report]).done();
+    assert!(first.contains("500 rows: 500 accepted"), "{first}");
+    assert_eq!(fs::read_to_string(report).unwrap().lines().count(), 501);
+    let again = import("officer", &[]).done();
+    assert_eq!(first.lines().next(), again.lines().next(), "the same file is another import");
+    fs::write(flags, format!("{text}VCB,x,warn,mule,HN-1,x\nVCB,92000000000,warn,mule,HN-1,x\n")).unwrap();
+    let ran = import("officer", &[]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stdout.contains("502 rows: 0 accepted, 501 duplicate, 1 invalid"), "{ran:?}");
+    import("officer", &["--report", report]).failed_after_words("File exists");
+    fs::write(flags, "colour\nred\n").unwrap();
+    import("officer", &[]).failed_after_words("colour is no column here");
+    import("bank", &[]).failed(1, "invalid_scope");
+    import("officer", &["--default", "colour"]).failed(2, "COLUMN=VALUE");
     server.finish().await;
 }
 

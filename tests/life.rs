@@ -4,8 +4,8 @@
 
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
-    Actor, Category, Changes, Flag, FlagId, FlagState, LegalBasis, LiftCause, MoveError, Proposal, Source, SourceKind,
-    Subject, Timestamp, Urgency, Verdict,
+    Actor, Category, Changes, ClosingCause, Flag, FlagId, FlagState, LegalBasis, LiftCause, MoveError, Proposal,
+    Source, SourceKind, Subject, Timestamp, Urgency, Verdict,
 };
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -156,7 +156,7 @@ proptest! {
                     let ended = [FlagState::Rejected, FlagState::Lifted, FlagState::Expired];
                     let is_found_wrong = matches!(act, Act::Lift(LiftCause::Wrong))
                         && state != FlagState::Rejected
-                        && before.closing_cause != Some(LiftCause::Wrong);
+                        && before.closing_cause != Some(ClosingCause::Wrong);
                     prop_assert!(!ended.contains(&state) || is_found_wrong, "{:?} of a flag that has ended", act);
                     prop_assert_eq!(&next.raised_by, &before.raised_by);
                     prop_assert_eq!(next.step().by, actor(by));
@@ -211,7 +211,7 @@ proptest! {
                     {
                         prop_assert!(next.expires_at <= Some(wanted), "later than it was asked for");
                     }
-                    let was_wrong = next.state == FlagState::Rejected || next.closing_cause == Some(LiftCause::Wrong);
+                    let was_wrong = next.state == FlagState::Rejected || next.closing_cause == Some(ClosingCause::Wrong);
                     prop_assert_eq!(next.must_be_corrected(), was_wrong && next.since.is_some());
                     prop_assert!(before.since.is_none() || next.since == before.since, "nobody learns that it answered");
                     flag = next;

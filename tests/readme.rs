@@ -381,3 +381,13 @@ fn the_binary_serves_as_a_stranger_on_a_read_only_root() {
     let outside: Vec<String> = his("/").into_iter().filter(|path| !path.starts_with(&data)).collect();
     assert!(outside.is_empty(), "he writes outside the data directory: {outside:#?}");
 }
+
+#[test]
+fn each_column_of_an_import_stands_in_the_readme_and_in_the_contract() {
+    let contract = include_str!("../openapi.yaml");
+    for column in canhbao::domain::import::Column::ALL {
+        let name = format!("`{}`", column.as_str());
+        assert!(README.contains(&name), "the README lacks {name}");
+        assert!(contract.contains(&name), "the contract lacks {name}");
+    }
+}

@@ -136,6 +136,7 @@ impl Access {
                 }
                 Change::Flag { .. }
                 | Change::Flags(_)
+                | Change::Import(_)
                 | Change::Objection { .. }
                 | Change::Correction(_)
                 | Change::Together(_) => {}

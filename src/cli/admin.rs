@@ -15,11 +15,8 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 pub async fn party(command: PartyCommand) -> Result<(), Failure> {
     match command {
         PartyCommand::Create { id, name, role, parent, connection } => {
-            let role = role.as_str();
-            let body = match parent {
-                Some(parent) => json!({ "id": id, "name": name, "role": role, "parent": parent }),
-                None => json!({ "id": id, "name": name, "role": role }),
-            };
+            let mut body = json!({ "id": id, "name": name, "role": role.as_str() });
+            put(&mut body, "parent", parent.map(Value::from));
             Admin::connect(&connection).await?.create("parties", &body).await
         }
         PartyCommand::List { connection } => Admin::connect(&connection).await?.list("parties").await,
@@ -75,12 +72,12 @@ pub async fn health(args: &HealthArgs) -> Result<(), Failure> {
 }
 
 /// Which server, and as whom.
-struct Target {
+pub(super) struct Target {
     credential: CredentialFile,
 }
 
 impl Target {
-    fn read(connection: &Connection) -> Result<Self, Failure> {
+    pub(super) fn read(connection: &Connection) -> Result<Self, Failure> {
         let path = &connection.credential;
         let text = std::fs::read_to_string(path).map_err(|error| at(path, &error))?;
         let mut credential = match &connection.client {
@@ -97,7 +94,11 @@ impl Target {
         Ok(Self { credential })
     }
 
-    fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn base_url(&self) -> &str {
+        &self.credential.base_url
+    }
+
+    pub(super) fn client(&self) -> Result<Client, Failure> {
         let mut builder = Client::builder().timeout(TIME_MAX).https_only(true);
         if let Some(path) = &self.credential.ca_file {
             let pem = std::fs::read(path).map_err(|error| at(path, &error))?;
@@ -107,7 +108,7 @@ impl Target {
         builder.build().map_err(|error| said(&error))
     }
 
-    async fn token(&self, client: &Client, scopes: &[String]) -> Result<String, Failure> {
+    pub(super) async fn token(&self, client: &Client, scopes: &[String]) -> Result<String, Failure> {
         let mut form = vec![("grant_type", "client_credentials".to_owned())];
         if !scopes.is_empty() {
             form.push(("scope", scopes.join(" ")));
@@ -181,7 +182,7 @@ impl Admin {
 }
 
 /// The JSON answer and its ETag; a problem is a failure that tells the server's words.
-async fn send(request: RequestBuilder) -> Result<(Value, Option<String>), Failure> {
+pub(super) async fn send(request: RequestBuilder) -> Result<(Value, Option<String>), Failure> {
     let response: Response = request.send().await.map_err(|error| said(&error))?;
     let status = response.status();
     let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
@@ -217,7 +218,7 @@ fn at(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 }
 
 /// With what caused it, since a client library's first words seldom say enough.
-fn said(error: &dyn std::error::Error) -> Failure {
+pub(super) fn said(error: &dyn std::error::Error) -> Failure {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -5,6 +5,7 @@ mod admin;
 mod archive;
 mod audit;
 mod backup;
+mod import;
 mod init;
 mod migrate;
 mod run;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const UNREADABLE: u8 = 3;
+const INCOMPLETE: u8 = 4;
 const COMMIT_FAILED: u8 = 70;
 
 /// A registry of flagged payment accounts and e-wallets.
@@ -46,6 +48,8 @@ enum Command {
     /// Create, list, rotate, disable and enable clients.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Hand in a file of flags, and wait until its rows are taken. Ends with 4 if some of them were invalid.
+    Import(import::ImportArgs),
     /// Verify a log, archive its old entries, change its key.
     #[command(subcommand)]
     Log(audit::LogCommand),
@@ -308,6 +312,9 @@ enum Failure {
     Usage(String),
     #[error("{0}")]
     Unreadable(String),
+    /// It was done for a part of what was given.
+    #[error("{0}")]
+    Incomplete(String),
 }
 
 /// Runs the command of this process.
@@ -321,6 +328,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => run::demo(&args, &system),
         Command::Party(command) => system.block_on(admin::party(command)),
         Command::Client(command) => system.block_on(admin::client(command)),
+        Command::Import(args) => system.block_on(import::import(&args)),
         Command::Log(command) => audit::log(&command, &system),
         Command::Receipt(command) => audit::receipt(&command),
         Command::Backup(args) => backup::backup(&args),
@@ -336,6 +344,7 @@ pub fn run() -> ExitCode {
             match failure {
                 Failure::Said(_) | Failure::Tampered(_) => ExitCode::from(FAILED),
                 Failure::Usage(_) => ExitCode::from(USAGE),
+                Failure::Incomplete(_) => ExitCode::from(INCOMPLETE),
                 Failure::Unreadable(_) => ExitCode::from(UNREADABLE),
                 Failure::CommitFailed(_) => ExitCode::from(COMMIT_FAILED),
             }

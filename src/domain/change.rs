@@ -1,6 +1,7 @@
 //! A change: one numbered step of the registry, as the new whole state of what changed and the version it must
 //! replace. It says nothing of how it is stored or looked up.
 
+use super::import::ImportStep;
 use super::party::{Client, Party};
 use super::{Correction, Flag, Objection};
 
@@ -12,6 +13,8 @@ pub enum Change {
     },
     /// Many new flags in one step, for a list that arrives as a whole.
     Flags(Vec<Flag>),
+    /// A step of an import, with the flags that it makes or decides on.
+    Import(Box<ImportStep>),
     Party {
         replaces: Replaces,
         party: Party,
@@ -42,6 +45,7 @@ impl Change {
         self.parts().iter().flat_map(|part| match part {
             Self::Flag { flag, .. } => std::slice::from_ref(flag.as_ref()),
             Self::Flags(flags) => flags.as_slice(),
+            Self::Import(step) => step.flags.as_slice(),
             Self::Party { .. }
             | Self::Client { .. }
             | Self::Objection { .. }
@@ -56,6 +60,7 @@ impl Change {
             Self::Together(parts) => parts,
             Self::Flag { .. }
             | Self::Flags(_)
+            | Self::Import(_)
             | Self::Party { .. }
             | Self::Client { .. }
             | Self::Objection { .. }
@@ -67,6 +72,7 @@ impl Change {
         match self {
             Self::Flag { .. } => "flag",
             Self::Flags(_) => "flags",
+            Self::Import(_) => "import",
             Self::Party { .. } => "party",
             Self::Client { .. } => "client",
             Self::Objection { .. } => "objection",

@@ -59,6 +59,8 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    pub const ALL: [Self; 4] = [Self::Police, Self::BankReport, Self::Ministry, Self::Citizen];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Police => "police",
@@ -66,6 +68,10 @@ impl SourceKind {
             Self::Ministry => "ministry",
             Self::Citizen => "citizen",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -104,6 +104,10 @@ type_id!(
     ObjectionId, "objection"
 );
 type_id!(
+    /// One file of flags that was handed in.
+    ImportId, "import"
+);
+type_id!(
     /// One HTTP request, as in `X-Request-Id` and in the entry it left.
     RequestId, "req"
 );

@@ -4,8 +4,11 @@ pub mod advice;
 pub mod banks;
 pub mod check;
 pub mod directory;
+pub mod flag_input;
 pub mod folding;
 pub mod identifiers;
+pub mod import;
+pub mod input;
 pub mod party;
 pub mod phone;
 pub mod strict;
@@ -50,7 +53,9 @@ pub use directory::Directory;
 pub use flag::{
     Actor, ClosingCause, Flag, FlagMove, FlagState, LegalBasis, LiftCause, Source, SourceKind, Step, Urgency,
 };
-pub use ids::{CheckId, FlagId, ObjectionId, RequestId, TokenId};
+pub use flag_input::FlagInput;
+pub use ids::{CheckId, FlagId, ImportId, ObjectionId, RequestId, TokenId};
+pub use input::InputError;
 pub use kept::KeptAnswer;
 pub use listed::ListedFlag;
 pub use merging::{MERGED_AT_ONCE_MAX, MergeError, MergeFault, Merging, Place};

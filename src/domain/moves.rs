@@ -86,7 +86,8 @@ impl Flag {
 
     fn has_ended_as_right(&self, now: Timestamp) -> bool {
         match self.state_at(now) {
-            FlagState::Lifted | FlagState::Expired => !self.must_be_corrected(),
+            // A proposal that was merged has answered nobody.
+            FlagState::Lifted | FlagState::Expired => self.since.is_some() && !self.must_be_corrected(),
             FlagState::Proposed | FlagState::Active | FlagState::Rejected => false,
         }
     }

@@ -19,7 +19,7 @@ pub enum InputKind {
 }
 
 impl InputKind {
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
             "account" => Some(Self::Account),
             "wallet" => Some(Self::Wallet),

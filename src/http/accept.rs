@@ -16,6 +16,8 @@ pub enum Offer {
 impl Offer {
     /// What the log is given as.
     pub const LOG: [Self; 3] = [Self::Json, Self::NdJson, Self::Csv];
+    /// What an export is given as.
+    pub const EXPORT: [Self; 3] = [Self::Csv, Self::NdJson, Self::Xlsx];
 
     fn media_type(self) -> (&'static str, &'static str) {
         match self {

@@ -4,13 +4,12 @@
 use super::edge::arrival;
 use super::problem::{Problem, Slug};
 use crate::clock::Stopwatch;
-use crate::domain::Violation;
-use crate::domain::strict::Object;
+use crate::domain::strict::{Object, escape, explain};
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
-use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
+use serde::de::{Deserialize, DeserializeOwned};
 use std::future::{Future, Ready, poll_fn, ready};
 use std::pin::pin;
 use std::task::Poll;
@@ -61,6 +60,15 @@ impl Unread {
         self.read(CHECK_BYTES_MAX, "application/x-www-form-urlencoded").await
     }
 
+    /// A body that is too large to be held: its media type, its length if the head tells it, and its pieces.
+    pub fn pieces(self) -> Result<(String, Option<u64>, Payload), Problem> {
+        if self.is_encoded {
+            return Err(Problem::new(Slug::UnsupportedMediaType, "A Content-Encoding is not taken."));
+        }
+        let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok((content_type.to_owned(), self.length, self.payload))
+    }
+
     async fn read(self, bytes_max: usize, media_type: &'static str) -> Result<Bytes, Problem> {
         if self.length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes_max)) {
             return Err(too_large(bytes_max));
@@ -98,7 +106,7 @@ impl Json {
         // That it is UTF-8 is quicker to see for the whole than for string after string.
         match std::str::from_utf8(&self.0).map(serde_json::from_str::<Object<T>>) {
             Ok(Ok(Object(value))) => Ok(value),
-            Ok(Err(_)) | Err(_) => Err(explain::<Object<T>>(&self.0)),
+            Ok(Err(_)) | Err(_) => Err(Problem::violations(Slug::InvalidRequest, vec![explain::<Object<T>>(&self.0)])),
         }
     }
 
@@ -143,61 +151,6 @@ async fn collect(payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
         }
     }
     Ok(whole.unwrap_or_else(|| gathered.freeze()))
-}
-
-/// Reads the body once more, slowly, to tell where the fault is. No value is repeated: it may be a person's.
-fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Problem {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Err(error) => error,
-        Ok(_) => return Problem::violation("", "expected one JSON value and nothing after it"),
-    };
-    let mut pointer = pointer_of(error.path());
-    let inner = error.inner();
-    // The library calls some values of the wrong type bad syntax, so the syntax is asked for itself.
-    if let Err(syntax) = serde_json::from_slice::<IgnoredAny>(bytes) {
-        return Problem::violation("", format!("not JSON: line {}, column {}", syntax.line(), syntax.column()));
-    }
-    let text = inner.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    let quoted = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
-    let (field, reason) = if let Some(field) = quoted("missing field `") {
-        (Some(field), "is missing".to_owned())
-    } else if let Some(field) = quoted("unknown field `") {
-        (Some(field), "is not a field here".to_owned())
-    } else if let Some(field) = quoted("duplicate field `") {
-        (Some(field), "is given twice".to_owned())
-    } else if let Some((_, expected)) = text.rsplit_once(", expected ") {
-        (None, format!("expected {expected}"))
-    } else if text.starts_with("invalid ") || text.starts_with("unknown ") || inner.is_syntax() {
-        (None, "has the wrong type".to_owned())
-    } else {
-        // The project's own words, which name no value.
-        (None, text.to_owned())
-    };
-    if let Some(field) = field {
-        let last = format!("/{}", escape(field));
-        if !pointer.ends_with(&last) {
-            pointer.push_str(&last);
-        }
-    }
-    Problem::violations(Slug::InvalidRequest, vec![Violation { pointer, reason }])
-}
-
-fn pointer_of(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Map { key } => format!("/{}", escape(key)),
-            Segment::Enum { .. } | Segment::Unknown => String::new(),
-        })
-        .collect()
-}
-
-/// RFC 6901.
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// For URLs that know no query parameters and ask for no token.

@@ -2,13 +2,14 @@
 
 use super::body::{BATCH_BYTES_MAX, CHECK_BYTES_MAX, Unread};
 use super::caller::{Caller, Check, CheckBatch, CheckRead};
-use super::problem::{Problem, Slug};
+use super::problem::Problem;
 use super::tiles::TEXT;
 use super::{measures, rendered, rendered_as};
 use crate::domain::advice::Context;
 use crate::domain::check::{CHECKS_IN_BATCH_MAX, Question, SUBJECTS_MAX};
+use crate::domain::input::subjects;
 use crate::domain::strict::{Object, present, present_word};
-use crate::domain::{CheckId, Fault, Subject, SubjectInput, Violation};
+use crate::domain::{CheckId, SubjectInput};
 use crate::registry::{Error, Registry};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -139,7 +140,7 @@ impl CheckBody<'_> {
         if self.subjects.is_empty() || self.subjects.len() > SUBJECTS_MAX {
             return Err(Problem::violation("/subjects", "expected 1 to 16 subjects"));
         }
-        let subjects = read_subjects(&self.subjects, "/subjects", registry)?;
+        let subjects = subjects(&self.subjects, "/subjects", &registry.directory())?;
         Ok(Question {
             subjects,
             context: self.context.unwrap_or(Context::Transfer),
@@ -147,28 +148,4 @@ impl CheckBody<'_> {
             operator: self.operator.map(|text| super::text(text, "/operator", 64)).transpose()?,
         })
     }
-}
-
-/// All faults of all subjects at once; a fault of shape outweighs one of value.
-pub(super) fn read_subjects(
-    inputs: &[Object<SubjectInput<'_>>],
-    pointer: &str,
-    registry: &Registry,
-) -> Result<Vec<Subject>, Problem> {
-    let directory = registry.directory();
-    let mut subjects = Vec::with_capacity(inputs.len());
-    let mut violations: Vec<Violation> = Vec::new();
-    let mut slug = Slug::InvalidSubject;
-    for (place, Object(input)) in inputs.iter().enumerate() {
-        match Subject::parse(input, &directory) {
-            Ok(subject) => subjects.push(subject),
-            Err(error) => {
-                if error.fault == Fault::Shape {
-                    slug = Slug::InvalidRequest;
-                }
-                violations.push(error.violation.under(&format!("{pointer}/{place}")));
-            }
-        }
-    }
-    if violations.is_empty() { Ok(subjects) } else { Err(Problem::violations(slug, violations)) }
 }

@@ -11,8 +11,8 @@ use crate::entropy;
 use crate::registry::Registry;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest};
 use std::cell::Cell;
@@ -28,6 +28,13 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 /// A request is answered after this long, whatever it waits for.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A file that is handed in may be large, and its line slow; that it comes on is looked at where it is read.
+pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(600);
+
+fn is_upload(request: &ServiceRequest) -> bool {
+    request.method() == Method::POST && request.path() == "/v1/imports"
+}
 
 /// How many requests are being worked on, and how many may be.
 pub struct InFlight {
@@ -120,7 +127,8 @@ pub async fn surround(
         }
     };
     request.extensions_mut().insert(Kept { arrival: Arrival { request_id, at, watch }, taken: Cell::new(None) });
-    let response = match in_time(next.call(request)).await {
+    let time_max = if is_upload(&request) { UPLOAD_TIME_MAX } else { REQUEST_TIME_MAX };
+    let response = match in_time(next.call(request), time_max).await {
         Ok(answered) => answered?.map_into_boxed_body(),
         Err(_) => {
             measures::problem(Slug::Unavailable.as_str());
@@ -137,11 +145,11 @@ pub async fn surround(
     Ok(response)
 }
 
-/// Waits for an answer for `REQUEST_TIME_MAX`, and looks after it once when its body has had its time.
-async fn in_time<F: Future + Unpin>(mut answering: F) -> Result<F::Output, Elapsed> {
+/// Waits for an answer for `time_max`, and looks after it once when its body has had its time.
+async fn in_time<F: Future + Unpin>(mut answering: F, time_max: Duration) -> Result<F::Output, Elapsed> {
     match timeout(BODY_TIME_MAX, &mut answering).await {
         Ok(answer) => Ok(answer),
-        Err(_) => timeout(REQUEST_TIME_MAX.saturating_sub(BODY_TIME_MAX), answering).await,
+        Err(_) => timeout(time_max.saturating_sub(BODY_TIME_MAX), answering).await,
     }
 }
 

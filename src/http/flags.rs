@@ -1,13 +1,16 @@
 //! `/v1/flags`: raise, approve, reject, lift, renew, amend, transfer, read, list, search, history.
 
+use super::accept::{Offer, accepted};
 use super::body::{EmptyBody, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
-use super::flag_bodies::{AmendBody, FlagBody, LiftBody, ReasonBody, RenewBody, TransferBody};
+use super::flag_bodies::{AmendBody, LiftBody, ReasonBody, RenewBody, TransferBody};
 use super::problem::Problem;
 use super::search_body::{CURSOR, SearchBody, place};
-use super::{idempotency_key, if_match, rendered};
-use crate::domain::{FlagId, FlagState, Timestamp};
-use crate::registry::{Error, FlagFilter, Registry};
+use super::stream::LogBody;
+use super::{LOG_ENTRY, XLSX, idempotency_key, if_match, rendered};
+use crate::domain::{FlagId, FlagInput, FlagState, Timestamp};
+use crate::registry::{Error, ExportForm, FlagFilter, Registry};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub async fn raise(
@@ -18,7 +21,7 @@ pub async fn raise(
 ) -> Result<HttpResponse, Problem> {
     let body = body.json(WORK_BYTES_MAX).await?;
     let key = idempotency_key(&request, &body.0)?;
-    let proposal = body.parse::<FlagBody<'_>>()?.read(registry)?;
+    let proposal = body.parse::<FlagInput<'_>>()?.parse(&registry.directory())?;
     let answered = registry.raise_flag(&caller.call, key, proposal).await?;
     Ok(rendered(HttpResponse::Created(), answered))
 }
@@ -116,6 +119,25 @@ pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Resu
         limit: caller.query.limit()?,
     };
     Ok(rendered(HttpResponse::Ok(), registry.list_flags(&caller.call, filter).await?))
+}
+
+/// Everything that is proposed or in force, as a stream.
+pub async fn export(
+    caller: Caller<FlagRead>,
+    request: HttpRequest,
+    registry: &'static Registry,
+) -> Result<HttpResponse, Problem> {
+    let (form, media_type) = match accepted(&request, &Offer::EXPORT)? {
+        Offer::NdJson => (ExportForm::NdJson, "application/x-ndjson"),
+        Offer::Xlsx => (ExportForm::Xlsx, XLSX),
+        Offer::Csv | Offer::Json => (ExportForm::Csv, "text/csv; charset=utf-8; header=present"),
+    };
+    let (position, pieces) = registry.export_flags(&caller.call, form).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, media_type))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((LOG_ENTRY, position))
+        .body(LogBody::start(pieces)))
 }
 
 pub async fn search(

@@ -118,7 +118,7 @@ async fn answer(
         .insert_header((header::CONTENT_TYPE, media_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((LOG_ENTRY, stream.position.text()))
-        .body(LogBody::start(stream)))
+        .body(LogBody::start(Box::new(stream))))
 }
 
 pub async fn entry(

@@ -12,6 +12,7 @@ mod cleaning;
 mod clients;
 mod flag_bodies;
 mod flags;
+mod imports;
 mod log;
 mod merging;
 mod objections;
@@ -27,7 +28,8 @@ mod tokens;
 pub use caller::VerifiedTokens;
 pub use problem::{Problem, Slug};
 
-use crate::domain::{Subject, SubjectInput};
+use crate::domain::input::{self, InputError};
+use crate::domain::{Fault, Subject, SubjectInput};
 use crate::registry::{Answered, IdempotencyKey, Registry};
 use actix_web::guard::fn_guard;
 use actix_web::http::Method;
@@ -47,6 +49,7 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/flags/stale").get(cleaning::stale).done())
         .service(at("/v1/flags/unparsable").get(cleaning::unparsable).done())
         .service(at("/v1/flags/quality").get(cleaning::quality).done())
+        .service(at("/v1/flags/export").get(flags::export).done())
         .service(at("/v1/flags/search").post(flags::search).done())
         .service(at("/v1/flags/{id}").get(flags::read).done())
         .service(at("/v1/flags/{id}/history").get(flags::history).done())
@@ -56,6 +59,11 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/flags/{id}/renew").post(flags::renew).done())
         .service(at("/v1/flags/{id}/amend").post(flags::amend).done())
         .service(at("/v1/flags/{id}/transfer").post(flags::transfer).done())
+        .service(at("/v1/imports").post(imports::create).done())
+        .service(at("/v1/imports/{id}").get(imports::read).done())
+        .service(at("/v1/imports/{id}/report").get(imports::report).done())
+        .service(at("/v1/imports/{id}/approve").post(imports::approve).done())
+        .service(at("/v1/imports/{id}/reject").post(imports::reject).done())
         .service(at("/v1/flags/{id}/objections").post(objections::file).done())
         .service(at("/v1/objections").get(objections::list).done())
         .service(at("/v1/objections/{id}").get(objections::read).done())
@@ -94,6 +102,20 @@ pub fn routes(app: &mut ServiceConfig) {
 /// The query parameters that a URL knows; the others know none.
 fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
     match pattern {
+        Some("/v1/imports") => &[
+            "dry_run",
+            "bank",
+            "verdict",
+            "category",
+            "case",
+            "reason",
+            "document",
+            "issued_on",
+            "authority",
+            "source_kind",
+            "source_reference",
+            "unit",
+        ],
         Some("/v1/flags" | "/v1/objections") => &["state", "limit", "cursor"],
         Some("/v1/flags/duplicates" | "/v1/flags/unparsable") => &["limit", "cursor"],
         Some("/v1/flags/stale") => &["not_reviewed_days", "expiring_days", "limit", "cursor"],
@@ -174,6 +196,7 @@ impl Responder for Problem {
     }
 }
 
+const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const LOG_ENTRY: HeaderName = HeaderName::from_static("log-entry");
 
 /// An answer with the place of its entry.
@@ -212,21 +235,19 @@ fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<IdempotencyKey,
 
 /// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.
 fn text(given: String, pointer: impl Into<String>, chars_max: usize) -> Result<String, Problem> {
-    let fits = (1..=chars_max).contains(&given.chars().count()) && !given.chars().any(char::is_control);
-    if fits {
-        Ok(given)
-    } else {
-        Err(Problem::violation(pointer, format!("expected 1 to {chars_max} characters and no control characters")))
-    }
+    Ok(input::text(given, pointer, chars_max)?)
 }
 
 fn read_subject(input: &SubjectInput<'_>, pointer: &str, registry: &Registry) -> Result<Subject, Problem> {
-    use crate::domain::Fault;
-    Subject::parse(input, &registry.directory()).map_err(|error| {
+    Ok(Subject::parse(input, &registry.directory()).map_err(|error| InputError::of_subject(error, pointer))?)
+}
+
+impl From<InputError> for Problem {
+    fn from(error: InputError) -> Self {
         let slug = match error.fault {
             Fault::Shape => Slug::InvalidRequest,
             Fault::Value => Slug::InvalidSubject,
         };
-        Problem::violations(slug, vec![error.violation.under(pointer)])
-    })
+        Self::violations(slug, error.violations)
+    }
 }

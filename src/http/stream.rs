@@ -2,7 +2,7 @@
 //! client sets the pace and nothing piles up. A stream that fails breaks off; it must never end as if it were whole.
 
 use crate::clock::Stopwatch;
-use crate::registry::LogStream;
+use crate::registry::Pieces;
 use crate::store::StoreError;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
@@ -30,19 +30,19 @@ pub enum BrokenOff {
 
 pub struct LogBody(Rc<RefCell<State>>);
 
-type Read = (Box<LogStream>, Result<Option<Vec<u8>>, StoreError>);
+type Read = (Box<dyn Pieces>, Result<Option<Vec<u8>>, StoreError>);
 
 enum State {
     /// The connection has all there is so far; since then it had no room for more.
-    Waiting(Box<LogStream>, Stopwatch),
+    Waiting(Box<dyn Pieces>, Stopwatch),
     Reading(JoinHandle<Read>),
     Ended,
     Broken,
 }
 
 impl LogBody {
-    pub fn start(stream: LogStream) -> Self {
-        let state = Rc::new(RefCell::new(State::Waiting(Box::new(stream), Stopwatch::start())));
+    pub fn start(stream: Box<dyn Pieces>) -> Self {
+        let state = Rc::new(RefCell::new(State::Waiting(stream, Stopwatch::start())));
         actix_web::rt::spawn(drop_if_stalled(Rc::downgrade(&state)));
         Self(state)
     }

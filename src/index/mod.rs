@@ -137,10 +137,15 @@ impl Index {
 
     fn apply(&self, change: &Change) {
         for flag in change.flags() {
+            let listed = flag.listed();
+            if flag.version == 1 && listed.is_none() {
+                // A new proposal: nothing of it can be here but what a later version has put in, which then comes again.
+                continue;
+            }
             for subject in std::iter::once(&flag.subject).chain(&flag.linked).chain(&flag.unlinked) {
                 self.remove(&self.hash(subject), flag.id);
             }
-            if let Some(listed) = flag.listed() {
+            if let Some(listed) = listed {
                 self.insert(&listed);
             }
         }

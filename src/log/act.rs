@@ -39,11 +39,16 @@ pub enum Act {
     CheckOutcome,
     StatisticsRead,
     StatisticsReport,
+    ImportReceive,
+    ImportRead,
+    ImportApprove,
+    ImportReject,
+    FlagExport,
 }
 
 impl Act {
     /// The code is the place in this list, from 1: it grows at the end and is never reordered.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 42] = [
         Self::Check,
         Self::CheckRead,
         Self::FlagRaise,
@@ -81,6 +86,11 @@ impl Act {
         Self::CheckOutcome,
         Self::StatisticsRead,
         Self::StatisticsReport,
+        Self::ImportReceive,
+        Self::ImportRead,
+        Self::ImportApprove,
+        Self::ImportReject,
+        Self::FlagExport,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -122,6 +132,11 @@ impl Act {
             Self::CheckOutcome => "check.outcome",
             Self::StatisticsRead => "statistics.read",
             Self::StatisticsReport => "statistics.report",
+            Self::ImportReceive => "import.receive",
+            Self::ImportRead => "import.read",
+            Self::ImportApprove => "import.approve",
+            Self::ImportReject => "import.reject",
+            Self::FlagExport => "flag.export",
         }
     }
 

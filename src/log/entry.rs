@@ -9,7 +9,7 @@
 
 use super::Act;
 use crate::domain::party::{ClientId, PartyId};
-use crate::domain::{CheckId, FlagId, ObjectionId, RequestId, SubjectHash, Timestamp, TokenId, Verdict};
+use crate::domain::{CheckId, FlagId, ImportId, ObjectionId, RequestId, SubjectHash, Timestamp, TokenId, Verdict};
 use sha2::{Digest, Sha256};
 
 pub(super) const FORM: u8 = 1;
@@ -23,6 +23,7 @@ pub enum Resource {
     Party(PartyId),
     Client(ClientId),
     Objection(ObjectionId),
+    Import(ImportId),
 }
 
 impl std::fmt::Display for Resource {
@@ -34,6 +35,7 @@ impl std::fmt::Display for Resource {
             Self::Party(id) => id.fmt(f),
             Self::Client(id) => id.fmt(f),
             Self::Objection(id) => id.fmt(f),
+            Self::Import(id) => id.fmt(f),
         }
     }
 }
@@ -242,6 +244,10 @@ fn put_resource(out: &mut Vec<u8>, resource: Option<&Resource>) -> Option<()> {
             out.push(6);
             out.extend(id.as_bytes());
         }
+        Some(Resource::Import(id)) => {
+            out.push(7);
+            out.extend(id.as_bytes());
+        }
     }
     Some(())
 }
@@ -306,6 +312,7 @@ impl<'a> Reader<'a> {
             4 => Some(Resource::Party(PartyId::parse(self.text()?)?)),
             5 => Some(Resource::Client(ClientId::parse(self.text()?)?)),
             6 => Some(Resource::Objection(ObjectionId::from_bytes(self.array()?))),
+            7 => Some(Resource::Import(ImportId::from_bytes(self.array()?))),
             _ => return None,
         })
     }
@@ -334,6 +341,18 @@ pub mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn any_resource(kind: u8, bytes: [u8; 16]) -> Resource {
+        match kind {
+            0 => Resource::Check(CheckId::from_bytes(bytes)),
+            1 => Resource::Flag(FlagId::from_bytes(bytes)),
+            2 => Resource::Token(TokenId::from_bytes(bytes)),
+            3 => Resource::Objection(ObjectionId::from_bytes(bytes)),
+            4 => Resource::Import(ImportId::from_bytes(bytes)),
+            5 => Resource::Party(PartyId::parse("hanoi-police").unwrap()),
+            _ => Resource::Client(ClientId::parse("demo-officer").unwrap()),
+        }
+    }
+
     pub fn any_entry() -> impl Strategy<Value = Entry> {
         let subject = (
             any::<[u8; 32]>(),
@@ -349,7 +368,7 @@ pub mod tests {
         );
         let what = (
             prop::option::of("\\PC{1,64}"),
-            prop::option::of(any::<[u8; 16]>()),
+            prop::option::of((0..7_u8, any::<[u8; 16]>())),
             prop::option::of(0..4_usize),
             any::<u64>(),
             prop::collection::vec(subject, 0..17),
@@ -366,7 +385,7 @@ pub mod tests {
                 party: PartyId::parse(&party).unwrap(),
                 client: ClientId::parse(&client).unwrap(),
                 operator,
-                resource: resource.map(|bytes| Resource::Flag(FlagId::from_bytes(bytes))),
+                resource: resource.map(|(kind, bytes)| any_resource(kind, bytes)),
                 verdict: verdict.map(|place| Verdict::ALL[place]),
                 list_version,
                 subjects: subjects

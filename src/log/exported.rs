@@ -69,7 +69,13 @@ impl Exported<'_> {
             None => out.push(','),
             Some(Resource::Party(id)) => put_text(out, id.as_str()),
             Some(Resource::Client(id)) => put_text(out, id.as_str()),
-            Some(resource @ (Resource::Check(_) | Resource::Flag(_) | Resource::Token(_) | Resource::Objection(_))) => {
+            Some(
+                resource @ (Resource::Check(_)
+                | Resource::Flag(_)
+                | Resource::Token(_)
+                | Resource::Objection(_)
+                | Resource::Import(_)),
+            ) => {
                 put_shown(out, format_args!("{resource},"));
             }
         }
@@ -150,6 +156,7 @@ impl Serialize for ResourceText<'_> {
             Resource::Party(id) => serializer.serialize_str(id.as_str()),
             Resource::Client(id) => serializer.serialize_str(id.as_str()),
             Resource::Objection(id) => id.serialize(serializer),
+            Resource::Import(id) => id.serialize(serializer),
         }
     }
 }

@@ -43,7 +43,7 @@ impl<'a> EntryView<'a> {
         let operator = if rest.is_present()? { Some(rest.text_bytes()?) } else { None };
         match rest.byte()? {
             0 => {}
-            1..=3 | 6 => drop(rest.take(16)?),
+            1..=3 | 6 | 7 => drop(rest.take(16)?),
             4 | 5 => drop(rest.text_bytes()?),
             _ => return None,
         }

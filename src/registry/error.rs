@@ -2,6 +2,7 @@
 //! `Internal`, which is for the operational log and never leaves the house.
 
 use crate::auth::AuthorityError;
+use crate::domain::import::ImportMoveError;
 use crate::domain::{DecidedAlready, MoveError, ProposalError, Violation};
 use crate::log::{AppendError, EntryTooLarge, Refusal};
 use crate::store::StoreError;
@@ -72,6 +73,19 @@ impl From<StoreError> for Error {
 impl From<ProposalError> for Error {
     fn from(error: ProposalError) -> Self {
         Self::Invalid(vec![Violation { pointer: error.pointer().to_owned(), reason: error.to_string() }])
+    }
+}
+
+impl From<ImportMoveError> for Error {
+    fn from(error: ImportMoveError) -> Self {
+        match error {
+            ImportMoveError::SameOfficer => {
+                Self::Forbidden("Another officer than the one who handed the file in must decide.")
+            }
+            ImportMoveError::Illegal { .. } | ImportMoveError::DryRun { .. } => {
+                Self::InvalidTransition(error.to_string())
+            }
+        }
     }
 }
 

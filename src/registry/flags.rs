@@ -30,12 +30,7 @@ impl Registry {
         if let Some(kept) = self.kept_answer(call, &key).await? {
             return Ok(kept);
         }
-        if let Some(unit) = &proposal.unit
-            && !(self.is_unit(unit) && self.access.chain(unit).lies_within(&call.actor.party))
-        {
-            return Err(invalid("/unit", "expected the own unit, or one below it"));
-        }
-        self.must_be_units(&proposal.coordinating, "/coordinating")?;
+        self.must_fit(&proposal, &call.actor.party)?;
         if proposal.urgency == Urgency::Urgent {
             self.must_not_follow_another(&proposal, call.at).await?;
         }
@@ -225,6 +220,16 @@ impl Registry {
 
     pub(super) async fn find_flag(&self, id: FlagId) -> Result<Flag, Error> {
         self.read(move |connection| store::flags::find(connection, id)).await?.ok_or(Error::NotFound)
+    }
+
+    /// Whether an officer of this unit may name the units that the proposal names.
+    pub(super) fn must_fit(&self, proposal: &Proposal, raiser: &PartyId) -> Result<(), Error> {
+        if let Some(unit) = &proposal.unit
+            && !(self.is_unit(unit) && self.access.chain(unit).lies_within(raiser))
+        {
+            return Err(invalid("/unit", "expected the own unit, or one below it"));
+        }
+        self.must_be_units(&proposal.coordinating, "/coordinating")
     }
 
     fn is_unit(&self, id: &PartyId) -> bool {

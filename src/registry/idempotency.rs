@@ -20,9 +20,14 @@ impl IdempotencyKey {
 
     /// `None` unless the key is 1 to 64 printable ASCII characters.
     pub fn parse(key: &[u8], path: &str, body: &[u8]) -> Option<Self> {
+        Self::of_digest(key, digest(&[path.as_bytes(), b"\n", body].concat()))
+    }
+
+    /// As `parse`, for a request that is not held whole: `request` tells it from any other.
+    pub fn of_digest(key: &[u8], request: [u8; 32]) -> Option<Self> {
         let fits = (1..=Self::CHARS_MAX).contains(&key.len()) && key.iter().all(|byte| (b' '..=b'~').contains(byte));
         let key = std::str::from_utf8(key).ok().filter(|_| fits)?;
-        Some(Self { key: key.to_owned(), request: digest(&[path.as_bytes(), b"\n", body].concat()) })
+        Some(Self { key: key.to_owned(), request })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log as a stream: everything before the entry of its own reading, in constant memory, at the pace of whoever takes it.
 
 use super::audit::UNREADABLE;
-use super::streams::{NoPlace, StreamPlace};
+use super::streams::{NoPlace, Pieces, StreamPlace};
 use super::{Call, Error, LogPage, Registry};
 use crate::domain::LogPosition;
 use crate::log::{Act, CSV_HEADER, Covered, Entry, Exported, FoundIn, Merged, Piece};
@@ -58,26 +58,6 @@ impl LogStream {
         self.form
     }
 
-    /// The next bytes, never none; `None` at the end. It waits for the disk.
-    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut out = Vec::new();
-        if !std::mem::replace(&mut self.is_begun, true) && self.form == LogForm::Csv {
-            out.extend(CSV_HEADER.as_bytes());
-        }
-        while out.is_empty() && !self.merged.is_done() {
-            let mut found = Vec::new();
-            let (merged, covered) = (&mut self.merged, &self.covered);
-            self.store.read(&mut |connection| {
-                found = merged.read(connection, covered, STREAM_PIECE)?;
-                Ok(())
-            })?;
-            for found in found {
-                self.write(&found, &mut out)?;
-            }
-        }
-        Ok(Some(out).filter(|out| !out.is_empty()))
-    }
-
     fn write(&self, found: &FoundIn, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let FoundIn { node, found } = found;
         let entry = Entry::decode(&found.bytes).ok_or(UNREADABLE)?;
@@ -95,5 +75,26 @@ impl LogStream {
             }
         }
         Ok(())
+    }
+}
+
+impl Pieces for LogStream {
+    fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.is_begun, true) && self.form == LogForm::Csv {
+            out.extend(CSV_HEADER.as_bytes());
+        }
+        while out.is_empty() && !self.merged.is_done() {
+            let mut found = Vec::new();
+            let (merged, covered) = (&mut self.merged, &self.covered);
+            self.store.read(&mut |connection| {
+                found = merged.read(connection, covered, STREAM_PIECE)?;
+                Ok(())
+            })?;
+            for found in found {
+                self.write(&found, &mut out)?;
+            }
+        }
+        Ok(Some(out).filter(|out| !out.is_empty()))
     }
 }

@@ -7,12 +7,19 @@ mod cleaning;
 mod clients;
 mod corrections;
 mod error;
+mod exports;
 mod flag_reads;
 mod flag_search;
 mod flag_view;
 mod flags;
 mod follower;
 mod idempotency;
+mod import_decision;
+mod import_files;
+mod import_rows;
+mod import_steps;
+mod import_work;
+mod imports;
 mod keeping;
 mod log_stream;
 mod merging;
@@ -35,10 +42,13 @@ pub use checks::Checked;
 pub use cleaning::{CarePage, StaleAfter};
 pub use clients::{NewClient, Rotation};
 pub use error::Error;
+pub use exports::ExportForm;
 pub use flag_reads::FlagFilter;
 pub use flag_search::FlagSearch;
 pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
+pub use import_files::Upload;
+pub use imports::{NewImport, Received};
 pub use log_stream::{LogForm, LogStream};
 pub use merging::VersionRead;
 pub use objections::{ObjectionFilter, Overdue};
@@ -47,6 +57,7 @@ pub use proofs::TilePlace;
 pub use quality::{QualityPage, QualityTerms};
 pub use seeds::Seed;
 pub use statistics::{By, ReportForm};
+pub use streams::Pieces;
 pub use tokens::{Granted, Proof, TokenError};
 
 use crate::auth::{Access, Authority, ClientState, DefaultQuotas};
@@ -92,6 +103,8 @@ pub struct Settings {
     pub threads: usize,
     /// The file of the officers' view.
     pub register: PathBuf,
+    /// Where files that are handed in lie until their rows are taken.
+    pub imports: PathBuf,
     /// The deadline of an objection.
     pub objections_answered_within_ms: u64,
 }
@@ -110,6 +123,7 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     directory: ArcSwap<Directory>,
     refusals: refusals::Refusals,
+    imports: imports::Imports,
     /// Where other nodes share the database.
     follower: Option<Follower>,
     node: &'static str,
@@ -158,6 +172,7 @@ impl Registry {
             clock,
             directory: ArcSwap::from_pointee(directory),
             refusals: refusals::Refusals::default(),
+            imports: imports::Imports::new(settings.imports.clone()),
             follower,
             node,
             objections_answered_within_ms: settings.objections_answered_within_ms,
@@ -179,6 +194,7 @@ impl Registry {
 
     /// Ends what works behind the log, then the log: everything that was accepted is committed.
     pub async fn close(&self) -> End {
+        self.imports.signal.stop();
         self.search.close();
         self.register.close();
         self.tallies.close();
@@ -249,6 +265,11 @@ impl Registry {
         let store = Arc::clone(&self.store);
         let found = tokio::task::spawn_blocking(move || store.find(work)).await;
         found.map_err(|_| Error::Internal("a reader stopped".to_owned()))?.map_err(Error::from)
+    }
+
+    /// As `read`, on a thread that may wait.
+    fn store_find<T>(&self, work: impl Fn(&mut dyn Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.store.find(work)
     }
 
     /// Logs an act that changes nothing and returns its answer.

@@ -2,8 +2,15 @@
 //! never lose a place: each is given back when its holder is dropped.
 
 use crate::domain::party::ClientId;
+use crate::store::StoreError;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An answer that is made piece by piece.
+pub trait Pieces: Send {
+    /// The next bytes, never none; `None` at the end. It waits for the disk.
+    fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+}
 
 /// Streams of the log at once.
 const STREAMS_MAX: usize = 8;

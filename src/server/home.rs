@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 pub(super) const UNFINISHED_FILE: &str = "unfinished";
+const IMPORTS_DIRECTORY: &str = "imports";
 pub(super) const TLS_DIRECTORY: &str = "tls";
 pub(super) const KEYS_DIRECTORY: &str = "keys";
 pub const LOG_KEY_FILE: &str = "log-signing.pem";
@@ -292,6 +293,11 @@ impl Home {
             Some(log) => Ok(store::log::end(connection, log)?.1),
         });
         Ok(latest?)
+    }
+
+    /// Where files that are handed in lie until their rows are taken.
+    pub fn imports(&self) -> PathBuf {
+        self.path.join(IMPORTS_DIRECTORY)
     }
 
     /// Certificate chain and private key.

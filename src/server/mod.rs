@@ -120,12 +120,14 @@ impl Server {
             quotas: config.default_quotas(),
             threads: config.workers(),
             register: home.path().join(REGISTER_FILE),
+            imports: home.imports(),
             objections_answered_within_ms: u64::from(config.objections.answered_within_s) * 1000,
         };
         let shared: Arc<dyn Clock> = Arc::<SystemClock>::clone(&clock);
         let signers = home.signers(store.as_ref(), &config.node)?;
         let registry = Registry::open(store, hasher, authority, signers, directory, shared, &settings)
             .map_err(|error| ServeError::Start(error.to_string()))?;
+        registry.sweep_imports().map_err(|error| ServeError::Start(format!("{error:?}")))?;
         Ok(Self { registry: Box::leak(Box::new(registry)), home, config, clock })
     }
 
@@ -145,6 +147,7 @@ impl Server {
         let certificate = Arc::new(Certificate::load(&self.home.tls_files(&self.config))?);
         let draining = Arc::new(Draining::default());
         let in_flight = InFlight::new(self.config.limits.in_flight_max);
+        self.registry.start_imports().map_err(|error| ServeError::Start(format!("imports: {error:?}")))?;
         let https = self.start_https(listener, &certificate, &draining, in_flight)?;
         let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
         let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));

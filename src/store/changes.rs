@@ -1,7 +1,7 @@
 //! Numbering changes and storing what they carry. The numbering row is the only thing that writers of different nodes
 //! ever wait for.
 
-use super::{Connection, StoreError, Value, access, corrections, flags, objections};
+use super::{Connection, StoreError, Value, access, corrections, flags, imports, objections};
 use crate::domain::{Change, LogPosition, Replaces, Timestamp};
 
 /// The number of the last change.
@@ -94,14 +94,8 @@ fn apply_part(connection: &mut dyn Connection, change: &Change, number: u64) -> 
         Change::Flag { replaces: Replaces::Version(version), flag } => {
             flags::update(connection, flag, *version, number)
         }
-        Change::Flags(new) => {
-            for flag in new {
-                if !flags::insert(connection, flag, number)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
+        Change::Flags(new) => flags::insert_all(connection, &new.iter().collect::<Vec<_>>(), number),
+        Change::Import(step) => imports::apply(connection, step, number),
         Change::Party { replaces: Replaces::Nothing, party } => access::insert_party(connection, party, number),
         Change::Party { replaces: Replaces::Version(version), party } => {
             access::update_party(connection, party, *version, number)

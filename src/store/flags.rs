@@ -2,32 +2,126 @@
 
 use super::{Connection, Row, StoreError, Value};
 use crate::domain::{Category, Flag, FlagId, ListedFlag, Subject, Timestamp, Verdict};
+use std::sync::LazyLock;
 
 /// Stores a new flag; false if the id is taken.
 pub fn insert(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Result<bool, StoreError> {
-    let linked = linked_text(flag);
-    let rows = connection.execute(
-        "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version, since, expires_at, document, linked, \
-         unit) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING",
-        &[
-            Value::Blob(flag.id.as_bytes()),
-            Value::Text(&flag.subject.canonical()),
-            Value::Text(flag.verdict.as_str()),
-            Value::Text(flag.category.as_str()),
-            Value::Text(&flag.case),
-            Value::Text(flag.state.as_str()),
-            Value::Int(flag.version.into()),
-            optional_time(flag.since)?,
-            optional_time(flag.expires_at)?,
-            flag.legal_basis.as_ref().map_or(Value::Null, |basis| Value::Text(&basis.document)),
-            linked.as_deref().map_or(Value::Null, Value::Text),
-            Value::Text(flag.unit().as_str()),
-        ],
-    )?;
-    if rows == 1 {
-        insert_version(connection, flag, change)?;
+    insert_all(connection, &[flag], change)
+}
+
+/// Flags of one statement: an import brings a million, and each statement has its price.
+const BULK_ROWS: usize = 16;
+const FLAG_COLUMNS: usize = 12;
+const VERSION_COLUMNS: usize = 4;
+const INSERT_FLAG: &str = "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version, since, \
+     expires_at, document, linked, unit)";
+const INSERT_VERSION: &str = "INSERT INTO flag_version (flag, version, change, body)";
+
+static INSERT_ONE: LazyLock<String> =
+    LazyLock::new(|| format!("{} ON CONFLICT (id) DO NOTHING", with_rows(INSERT_FLAG, FLAG_COLUMNS, 1)));
+static INSERT_BULK: LazyLock<String> =
+    LazyLock::new(|| format!("{} ON CONFLICT (id) DO NOTHING", with_rows(INSERT_FLAG, FLAG_COLUMNS, BULK_ROWS)));
+static INSERT_VERSION_ONE: LazyLock<String> = LazyLock::new(|| with_rows(INSERT_VERSION, VERSION_COLUMNS, 1));
+static INSERT_VERSION_BULK: LazyLock<String> = LazyLock::new(|| with_rows(INSERT_VERSION, VERSION_COLUMNS, BULK_ROWS));
+
+/// A statement with `rows` rows of parameters.
+fn with_rows(insert: &str, columns: usize, rows: usize) -> String {
+    let row = |row: usize| {
+        let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", parameters.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!("{insert} VALUES {}", rows.join(", "))
+}
+
+/// Stores new flags; false if one of the ids is taken, and then the caller undoes the part.
+pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<bool, StoreError> {
+    let texts: Vec<(String, Option<String>)> =
+        flags.iter().map(|flag| (flag.subject.canonical(), linked_text(flag))).collect();
+    let all: Vec<(&Flag, &(String, Option<String>))> = flags.iter().copied().zip(&texts).collect();
+    let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
+    let mut stored = 0;
+    let parts = bulks.iter().map(|bulk| (INSERT_BULK.as_str(), bulk.as_slice()));
+    for (sql, part) in parts.chain(rest.chunks(1).map(|one| (INSERT_ONE.as_str(), one))) {
+        let mut values = Vec::with_capacity(part.len() * FLAG_COLUMNS);
+        for (flag, (subject, linked)) in part {
+            values.extend([
+                Value::Blob(flag.id.as_bytes()),
+                Value::Text(subject),
+                Value::Text(flag.verdict.as_str()),
+                Value::Text(flag.category.as_str()),
+                Value::Text(&flag.case),
+                Value::Text(flag.state.as_str()),
+                Value::Int(flag.version.into()),
+                optional_time(flag.since)?,
+                optional_time(flag.expires_at)?,
+                flag.legal_basis.as_ref().map_or(Value::Null, |basis| Value::Text(&basis.document)),
+                linked.as_deref().map_or(Value::Null, Value::Text),
+                Value::Text(flag.unit().as_str()),
+            ]);
+        }
+        stored += connection.execute(sql, &values)?;
     }
-    Ok(rows == 1)
+    if usize::try_from(stored) != Ok(flags.len()) {
+        return Ok(false);
+    }
+    insert_versions(connection, flags, change)?;
+    Ok(true)
+}
+
+fn insert_versions(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<(), StoreError> {
+    let bodies: Result<Vec<String>, _> = flags.iter().map(serde_json::to_string).collect();
+    let bodies = bodies.map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
+    let all: Vec<(&Flag, &String)> = flags.iter().copied().zip(&bodies).collect();
+    let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
+    let parts = bulks.iter().map(|bulk| (INSERT_VERSION_BULK.as_str(), bulk.as_slice()));
+    for (sql, part) in parts.chain(rest.chunks(1).map(|one| (INSERT_VERSION_ONE.as_str(), one))) {
+        let mut values = Vec::with_capacity(part.len() * VERSION_COLUMNS);
+        for (flag, body) in part {
+            let version = Value::Int(flag.version.into());
+            values.extend([Value::Blob(flag.id.as_bytes()), version, Value::count(change)?, Value::Text(body)]);
+        }
+        connection.execute(sql, &values)?;
+    }
+    Ok(())
+}
+
+/// The values of the statement below before the ids.
+const MOVE_VALUES: usize = 5;
+static MOVE_BULK: LazyLock<String> = LazyLock::new(|| {
+    let ids: Vec<String> = (1..=BULK_ROWS).map(|place| format!("${}", MOVE_VALUES + place)).collect();
+    format!(
+        "UPDATE flag SET state = $1, version = $2, since = $3, expires_at = $4 WHERE version = $5 AND id IN ({})",
+        ids.join(", ")
+    )
+});
+
+/// Replaces each flag's last version with the next, in which it moved to another state and nothing else; false if one is no
+/// longer in that version, and then the caller undoes the part.
+pub fn update_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<bool, StoreError> {
+    let alike = |flag: &Flag| (flag.state.as_str(), flag.version, flag.since, flag.expires_at);
+    let mut sorted = flags.to_vec();
+    sorted.sort_by_key(|flag| (alike(flag), flag.id));
+    for group in sorted.chunk_by(|a, b| alike(a) == alike(b)) {
+        for part in group.chunks(BULK_ROWS) {
+            let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
+            let mut values = vec![
+                Value::Text(first.state.as_str()),
+                Value::Int(first.version.into()),
+                optional_time(first.since)?,
+                optional_time(first.expires_at)?,
+                Value::Int(i64::from(first.version) - 1),
+            ];
+            // An id that is named again changes nothing.
+            let ids = part.iter().chain(std::iter::repeat(last)).take(BULK_ROWS);
+            values.extend(ids.map(|flag| Value::Blob(flag.id.as_bytes())));
+            if usize::try_from(connection.execute(MOVE_BULK.as_str(), &values)?) != Ok(part.len()) {
+                return Ok(false);
+            }
+        }
+    }
+    insert_versions(connection, flags, change)?;
+    Ok(true)
 }
 
 /// Replaces the version `replaces` with a newer one; false if that is not the version stored.
@@ -52,18 +146,9 @@ pub fn update(connection: &mut dyn Connection, flag: &Flag, replaces: u32, chang
         ],
     )?;
     if rows == 1 {
-        insert_version(connection, flag, change)?;
+        insert_versions(connection, &[flag], change)?;
     }
     Ok(rows == 1)
-}
-
-fn insert_version(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Result<(), StoreError> {
-    let body = serde_json::to_string(flag).map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
-    connection.execute(
-        "INSERT INTO flag_version (flag, version, change, body) VALUES ($1, $2, $3, $4)",
-        &[Value::Blob(flag.id.as_bytes()), Value::Int(flag.version.into()), Value::count(change)?, Value::Text(&body)],
-    )?;
-    Ok(())
 }
 
 fn linked_text(flag: &Flag) -> Option<String> {
@@ -106,6 +191,73 @@ pub fn find(connection: &mut dyn Connection, id: FlagId) -> Result<Option<Flag>,
         },
     )?;
     Ok(found)
+}
+
+/// The newest versions of several flags, in the order of their ids.
+pub fn find_all(connection: &mut dyn Connection, first: FlagId, last: FlagId) -> Result<Vec<Flag>, StoreError> {
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT flag_version.body FROM flag JOIN flag_version \
+         ON flag_version.flag = flag.id AND flag_version.version = flag.version \
+         WHERE flag.id >= $1 AND flag.id <= $2 ORDER BY flag.id",
+        &[Value::Blob(first.as_bytes()), Value::Blob(last.as_bytes())],
+        &mut |row| {
+            found.push(read_flag(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// The newest versions of flags after an id, in the order of ids, whatever their state.
+pub fn all_after(
+    connection: &mut dyn Connection,
+    after: Option<FlagId>,
+    rows_max: u32,
+) -> Result<Vec<Flag>, StoreError> {
+    let after = after.map_or([0; 16], |id| *id.as_bytes());
+    let mut found = Vec::new();
+    connection.query(
+        "SELECT flag_version.body FROM flag JOIN flag_version \
+         ON flag_version.flag = flag.id AND flag_version.version = flag.version \
+         WHERE flag.id > $1 ORDER BY flag.id LIMIT $2",
+        &[Value::Blob(&after), Value::Int(rows_max.into())],
+        &mut |row| {
+            found.push(read_flag(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
+}
+
+/// What tells duplicates: the subject and the case of each flag that is proposed or answers at a moment, in the order of
+/// ids, some at a time; returns the last id that was looked at.
+pub fn subjects_after(
+    connection: &mut dyn Connection,
+    after: Option<FlagId>,
+    now: Timestamp,
+    rows_max: u32,
+    each: &mut dyn FnMut(&str, &str),
+) -> Result<Option<FlagId>, StoreError> {
+    let after = after.map_or([0; 16], |id| *id.as_bytes());
+    let mut last = None;
+    connection.query(
+        "SELECT id, subject, case_ref, state, expires_at FROM flag WHERE id > $1 ORDER BY id LIMIT $2",
+        &[Value::Blob(&after), Value::Int(rows_max.into())],
+        &mut |row| {
+            last = Some(read_id(row, 0)?);
+            let answers = || -> Result<bool, StoreError> {
+                Ok(row.optional_int(4)?.is_none_or(|end| u64::try_from(end).is_ok_and(|end| end > now.as_ms())))
+            };
+            match row.text(3)? {
+                "proposed" => each(row.text(1)?, row.text(2)?),
+                "active" if answers()? => each(row.text(1)?, row.text(2)?),
+                _ => {}
+            }
+            Ok(())
+        },
+    )?;
+    Ok(last)
 }
 
 pub(super) fn read_flag(row: &dyn Row, column: usize) -> Result<Flag, StoreError> {

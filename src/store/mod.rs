@@ -8,6 +8,7 @@ pub mod changes;
 pub mod corrections;
 pub mod flags;
 pub mod history;
+pub mod imports;
 pub mod lease;
 pub mod log;
 pub mod moving;

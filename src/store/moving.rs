@@ -37,7 +37,7 @@ pub struct Table {
 
 /// In the order in which they are filled: what others rest on comes before them, and what says that a registry is there
 /// comes last.
-pub const TABLES: [Table; 18] = [
+pub const TABLES: [Table; 20] = [
     Table {
         name: "party",
         select: "SELECT id, name, role, state, version, created_at, change, parent FROM party ORDER BY id",
@@ -123,6 +123,22 @@ pub const TABLES: [Table; 18] = [
             "INSERT INTO correction_party (party, flag, checks, first_at, last_at, change) \
              VALUES ($1, $2, $3, $4, $5, $6)",
         ),
+    },
+    Table {
+        name: "import",
+        select: "SELECT id, unit, node, state, once, step, body FROM import ORDER BY id",
+        count: "SELECT COUNT(*) FROM import",
+        columns: &[Blob, Text, Text, Text, OptionalText, Int, Text],
+        way: Inserted(
+            "INSERT INTO import (id, unit, node, state, once, step, body) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        ),
+    },
+    Table {
+        name: "import_part",
+        select: "SELECT import, first_row, last_row, flags, report FROM import_part ORDER BY import, first_row",
+        count: "SELECT COUNT(*) FROM import_part",
+        columns: &[Blob, Int, Int, Blob, Text],
+        way: Copied(BulkTable::ImportPart),
     },
     Table {
         name: "kept_answer",

@@ -19,6 +19,10 @@ pub const OVERLOADED: [&str; 2] = ["The registry is overloaded.", "Too many requ
 /// As these, of a receipt that was asked for too early.
 pub const NOT_COVERED: &str = "No checkpoint covers the check yet.";
 
+const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+/// What is answered the same again for the same Idempotency-Key.
+const CREATING: [&str; 2] = ["POST /v1/flags", "POST /v1/imports"];
+
 /// One answer, as the log must know it.
 pub struct Sighting {
     /// `POST /v1/flags/{}/lift`: the method and the contract's template.
@@ -68,8 +72,9 @@ impl Sighting {
             position: answer.header("log-entry").map(position_of),
             idempotency_key,
             client,
-            is_stream: template.starts_with("/v1/log/")
-                && ["application/x-ndjson", "text/csv"].contains(&answer.media_type()),
+            is_stream: (template.starts_with("/v1/log/")
+                || ["/v1/imports/{id}/report", "/v1/flags/export"].contains(&template))
+                && ["application/x-ndjson", "text/csv", XLSX].contains(&answer.media_type()),
             body: answer.body.clone(),
         }
     }
@@ -110,6 +115,11 @@ impl Sighting {
             "GET /v1/objections" | "GET /v1/objections/{}" => Act::ObjectionList,
             "POST /v1/objections/{}/uphold" => Act::ObjectionUphold,
             "POST /v1/objections/{}/dismiss" => Act::ObjectionDismiss,
+            "POST /v1/imports" if self.status == 201 => Act::ImportReceive,
+            "POST /v1/imports" | "GET /v1/imports/{}" | "GET /v1/imports/{}/report" => Act::ImportRead,
+            "POST /v1/imports/{}/approve" => Act::ImportApprove,
+            "POST /v1/imports/{}/reject" => Act::ImportReject,
+            "GET /v1/flags/export" => Act::FlagExport,
             "GET /v1/log/entries"
             | "GET /v1/log/entries/{}/{}"
             | "POST /v1/log/search"
@@ -437,7 +447,9 @@ fn changes(act: Act) -> bool {
         | Act::LogKey
         | Act::LogRead
         | Act::LogReport
-        | Act::LogArchive => false,
+        | Act::LogArchive
+        | Act::ImportRead
+        | Act::FlagExport => false,
         Act::FlagRaise
         | Act::FlagApprove
         | Act::FlagReject
@@ -451,6 +463,9 @@ fn changes(act: Act) -> bool {
         | Act::ObjectionUphold
         | Act::ObjectionDismiss
         | Act::FlagImport
+        | Act::ImportReceive
+        | Act::ImportApprove
+        | Act::ImportReject
         | Act::PartyCreate
         | Act::PartyDisable
         | Act::PartyEnable

@@ -110,6 +110,11 @@ fn says(act: Act) -> Says {
         | Act::LogReport
         | Act::LogArchive
         | Act::ObjectionList
+        | Act::ImportReceive
+        | Act::ImportRead
+        | Act::ImportApprove
+        | Act::ImportReject
+        | Act::FlagExport
         | Act::StatisticsRead
         | Act::StatisticsReport => Says::Nothing,
     }

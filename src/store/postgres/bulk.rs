@@ -17,6 +17,7 @@ pub enum BulkTable {
     Change,
     Flag,
     FlagVersion,
+    ImportPart,
     KeptAnswer,
 }
 
@@ -32,6 +33,9 @@ impl BulkTable {
                  linked, unit) FROM STDIN (FORMAT binary)"
             }
             Self::FlagVersion => "COPY flag_version (flag, version, change, body) FROM STDIN (FORMAT binary)",
+            Self::ImportPart => {
+                "COPY import_part (import, first_row, last_row, flags, report) FROM STDIN (FORMAT binary)"
+            }
             Self::KeptAnswer => {
                 "COPY kept_answer (client, key, request, at, node, log_index, status, location, etag, body) \
                  FROM STDIN (FORMAT binary)"
@@ -50,6 +54,7 @@ impl BulkTable {
             Self::Change => &[INT, INT, TEXT, INT, TEXT],
             Self::Flag => &[BLOB, TEXT, TEXT, TEXT, TEXT, TEXT, INT, INT, INT, TEXT, TEXT, TEXT],
             Self::FlagVersion => &[BLOB, INT, INT, TEXT],
+            Self::ImportPart => &[BLOB, INT, INT, BLOB, TEXT],
             Self::KeptAnswer => &[TEXT, TEXT, BLOB, INT, TEXT, INT, INT, TEXT, TEXT, BLOB],
         }
     }

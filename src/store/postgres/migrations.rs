@@ -9,7 +9,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// What the first schema for this engine has from the start.
 const FIRST: i64 = 4;
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration `FIRST` + 1 + k.
-const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES];
+const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES, IMPORTS];
 const LIFE: &str = r#"
 ALTER TABLE party ADD COLUMN parent TEXT COLLATE "C";
 ALTER TABLE flag ADD COLUMN unit TEXT COLLATE "C" NOT NULL DEFAULT '';
@@ -88,6 +88,32 @@ CREATE TABLE tally (
     last_day BIGINT NOT NULL,
     body BYTEA NOT NULL
 );
+"#;
+const IMPORTS: &str = r#"
+CREATE TABLE import (
+    id BYTEA NOT NULL PRIMARY KEY,
+    unit TEXT COLLATE "C" NOT NULL,
+    node TEXT COLLATE "C" NOT NULL,
+    state TEXT COLLATE "C" NOT NULL,
+    once TEXT COLLATE "C",
+    step BIGINT NOT NULL,
+    body TEXT COLLATE "C" NOT NULL
+);
+CREATE UNIQUE INDEX import_by_file ON import (unit, once);
+CREATE TABLE import_part (
+    import BYTEA NOT NULL REFERENCES import (id),
+    first_row BIGINT NOT NULL,
+    last_row BIGINT NOT NULL,
+    flags BYTEA NOT NULL,
+    report TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (import, first_row)
+);
+CREATE TRIGGER import_part_is_never_updated BEFORE UPDATE ON import_part
+FOR EACH ROW EXECUTE FUNCTION refuse_change('reports are append-only');
+CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
+FOR EACH ROW EXECUTE FUNCTION refuse_change('reports are append-only');
+CREATE TRIGGER import_part_is_never_emptied BEFORE TRUNCATE ON import_part
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('reports are append-only');
 "#;
 /// Held by whoever changes the schema: `canhbao` in bytes.
 const SCHEMA_LOCK: i64 = 0x63_61_6e_68_62_61_6f;

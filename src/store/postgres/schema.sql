@@ -149,6 +149,30 @@ CREATE TABLE correction_party (
 -- For what one party must be told, in the order of the changes.
 CREATE INDEX correction_of_party ON correction_party (party, change);
 
+-- Files of flags that officers handed in.
+CREATE TABLE import (
+    id    BYTEA            NOT NULL PRIMARY KEY, -- UUIDv7
+    unit  TEXT COLLATE "C" NOT NULL,             -- the party whose officer handed it in
+    node  TEXT COLLATE "C" NOT NULL,             -- which node has the file, or carries out the decision
+    state TEXT COLLATE "C" NOT NULL,             -- received, running, done, failed, approving, approved, rejecting or rejected
+    once  TEXT COLLATE "C",                      -- digest of the file and of how it is read, once for each unit; NULL: it may come again
+    step  BIGINT           NOT NULL,             -- 1 and counting with everything that is written of it
+    body  TEXT COLLATE "C" NOT NULL              -- JSON of the whole import: counts, samples, who and when
+);
+
+-- The same file again changes nothing.
+CREATE UNIQUE INDEX import_by_file ON import (unit, once);
+
+-- The rows of an import that were dealt with together; they never change.
+CREATE TABLE import_part (
+    import    BYTEA            NOT NULL REFERENCES import (id), -- of which import
+    first_row BIGINT           NOT NULL,                        -- number of the first row
+    last_row  BIGINT           NOT NULL,                        -- number of the last row
+    flags     BYTEA            NOT NULL,                        -- ids of the flags that the rows became, 16 bytes each
+    report    TEXT COLLATE "C" NOT NULL,                        -- the rows' lines of the report: no value of theirs
+    PRIMARY KEY (import, first_row)
+);
+
 -- The first answer to each creating request with an Idempotency-Key, so that its repetition gets the same.
 CREATE TABLE kept_answer (
     client    TEXT COLLATE "C" NOT NULL, -- who sent the request
@@ -287,6 +311,10 @@ CREATE TRIGGER flag_version_is_never_updated BEFORE UPDATE ON flag_version
 FOR EACH ROW EXECUTE FUNCTION refuse_change('versions are append-only');
 CREATE TRIGGER flag_version_is_never_deleted BEFORE DELETE ON flag_version
 FOR EACH ROW EXECUTE FUNCTION refuse_change('versions are append-only');
+CREATE TRIGGER import_part_is_never_updated BEFORE UPDATE ON import_part
+FOR EACH ROW EXECUTE FUNCTION refuse_change('reports are append-only');
+CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
+FOR EACH ROW EXECUTE FUNCTION refuse_change('reports are append-only');
 
 -- This engine can also drop all rows of a table at once, which calls no trigger of a row.
 CREATE TRIGGER log_batch_is_never_emptied BEFORE TRUNCATE ON log_batch
@@ -301,6 +329,8 @@ CREATE TRIGGER change_is_never_emptied BEFORE TRUNCATE ON change
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('changes are append-only');
 CREATE TRIGGER flag_version_is_never_emptied BEFORE TRUNCATE ON flag_version
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('versions are append-only');
+CREATE TRIGGER import_part_is_never_emptied BEFORE TRUNCATE ON import_part
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('reports are append-only');
 
 -- The search index over the access logs: derived data, which is written without waiting for the disk. Losing it loses
 -- nothing, and no answer rests on it alone: what it points to is read from the log and looked at again.

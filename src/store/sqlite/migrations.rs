@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES, IMPORTS];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -87,6 +87,17 @@ DROP TABLE flag_coordinating;
 const OUTCOMES: &str = "
 CREATE TABLE check_outcome (check_id BLOB NOT NULL PRIMARY KEY, at INTEGER NOT NULL, node TEXT NOT NULL,
     log_index INTEGER NOT NULL, told TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+const IMPORTS: &str = "
+CREATE TABLE import (id BLOB NOT NULL PRIMARY KEY, unit TEXT NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL, once TEXT,
+    step INTEGER NOT NULL, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX import_by_file ON import (unit, once);
+CREATE TABLE import_part (import BLOB NOT NULL REFERENCES import (id), first_row INTEGER NOT NULL,
+    last_row INTEGER NOT NULL, flags BLOB NOT NULL, report TEXT NOT NULL, PRIMARY KEY (import, first_row)) STRICT, WITHOUT ROWID;
+CREATE TRIGGER import_part_is_never_updated BEFORE UPDATE ON import_part
+BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
+CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
+BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
 ";
 
 /// Runs what is missing, each migration in a transaction of its own.
@@ -181,6 +192,8 @@ mod tests {
             "DROP TABLE correction_party",
             "ALTER TABLE flag DROP COLUMN unit",
             "ALTER TABLE party DROP COLUMN parent",
+            "DROP TABLE import_part",
+            "DROP TABLE import",
             "DELETE FROM schema_migration WHERE number >= 3",
         ] {
             writer.execute(sql, &[]).unwrap();

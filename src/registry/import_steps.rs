@@ -1,0 +1,190 @@
+//! The steps of an import on their way into the log: each with its flags and its part of the report, or not at all. It never
+//! asks more of the log's writer than one step at a time, so that checks go before it.
+
+use super::{Error, Registry};
+use crate::clock::Stopwatch;
+use crate::domain::import::{FileFault, Import, ImportPart, ImportStep};
+use crate::domain::{Actor, Change, Flag, RequestId};
+use crate::entropy;
+use crate::log::{Act, AppendError, Entry, EntrySubject, FlagVersion, Pending, Record, Refusal, Resource};
+use crate::store;
+use std::time::Duration;
+
+/// Before a full queue is tried again.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// How many flags a step has: as many as the log's writer commits in a few milliseconds, since that is how long a check may
+/// have to wait for them.
+#[derive(Debug)]
+pub(super) struct Pace {
+    flags: usize,
+}
+
+/// Below this a step may grow, and above that it shrinks.
+const STEP_TIME_SHORT: Duration = Duration::from_millis(4);
+const STEP_TIME_LONG: Duration = Duration::from_millis(8);
+/// Fewer take as long, for the disk's sake.
+const STEP_FLAGS_MIN: usize = 32;
+const STEP_FLAGS_MAX: usize = 128;
+const STEP_FLAGS_MORE: usize = 16;
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { flags: STEP_FLAGS_MIN }
+    }
+}
+
+impl Pace {
+    pub(super) fn flags(&self) -> usize {
+        self.flags
+    }
+
+    fn took(&mut self, time: Duration) {
+        if time < STEP_TIME_SHORT {
+            self.flags = STEP_FLAGS_MAX.min(self.flags + STEP_FLAGS_MORE);
+        } else if time > STEP_TIME_LONG {
+            self.flags = STEP_FLAGS_MIN.max(self.flags - STEP_FLAGS_MORE);
+        }
+    }
+}
+
+/// Why work on an import stopped.
+pub(super) enum Stop {
+    /// The file is at fault, and stays so.
+    File(FileFault),
+    /// The registry is shutting down.
+    Closing,
+    /// It may be tried again.
+    Failed(String),
+}
+
+impl From<FileFault> for Stop {
+    fn from(fault: FileFault) -> Self {
+        Self::File(fault)
+    }
+}
+
+impl From<store::StoreError> for Stop {
+    fn from(error: store::StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<AppendError> for Stop {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Closed | AppendError::CommitFailed => Self::Closing,
+            AppendError::QueueFull
+            | AppendError::Gone
+            | AppendError::TooLate
+            | AppendError::TooLarge
+            | AppendError::Refused(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(format!("{error:?}"))
+    }
+}
+
+/// An import that is being worked on, in the state that its last step will leave it in.
+pub(super) struct Steps<'a> {
+    pub(super) registry: &'a Registry,
+    waits: &'a tokio::runtime::Runtime,
+    pub(super) import: Import,
+    /// The step that the writer has, and since when.
+    pending: Option<(Pending, Stopwatch)>,
+    pub(super) pace: Pace,
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(registry: &'a Registry, waits: &'a tokio::runtime::Runtime, import: Import) -> Self {
+        Self { registry, waits, import, pending: None, pace: Pace::default() }
+    }
+
+    /// Hands a step to the writer after the one before is durable.
+    pub(super) fn write(&mut self, next: Import, part: Option<ImportPart>, flags: Vec<Flag>) -> Result<(), Stop> {
+        self.settle()?;
+        let follows = Some(self.import.step);
+        let (actor, act) = match &next.decision {
+            None => (&next.received_by, Act::FlagImport),
+            Some(decision) if decision.reason.is_none() => (&decision.by, Act::FlagApprove),
+            Some(decision) => (&decision.by, Act::FlagReject),
+        };
+        let entry = self.entry(act, actor, &next, &flags)?;
+        let node = self.registry.node.to_owned();
+        self.import = next.clone();
+        let step = ImportStep { follows, import: next, node, part, flags };
+        let change = Change::Import(Box::new(step));
+        loop {
+            if self.registry.imports.signal.is_stopping() {
+                return Err(Stop::Closing);
+            }
+            match self.registry.log.submit(Record::changing(entry.clone(), change.clone(), None)) {
+                Ok(pending) => {
+                    self.pending = Some((pending, Stopwatch::start()));
+                    return Ok(());
+                }
+                Err(AppendError::QueueFull) => std::thread::sleep(QUEUE_RETRY_AFTER),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits until the last step is durable.
+    pub(super) fn settle(&mut self) -> Result<(), Stop> {
+        if let Some((pending, since)) = self.pending.take() {
+            self.waits.block_on(pending.durable())?;
+            self.pace.took(since.elapsed());
+        }
+        Ok(())
+    }
+
+    /// As `settle`; false if the step was refused because something had changed under it.
+    pub(super) fn settle_unless_refused(&mut self) -> Result<bool, Stop> {
+        let Some((pending, _)) = self.pending.take() else { return Ok(true) };
+        match self.waits.block_on(pending.durable()) {
+            Ok(_) => Ok(true),
+            Err(AppendError::Refused(Refusal::Precondition)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn entry(&self, act: Act, actor: &Actor, import: &Import, flags: &[Flag]) -> Result<Entry, Stop> {
+        let at = self.registry.now();
+        let random = entropy::bytes16().map_err(|error| Stop::Failed(error.to_string()))?;
+        let request = RequestId::mint(at, random);
+        let mut entry = Entry::new(act, at, request, actor.party.clone(), actor.client.clone());
+        entry.resource = Some(Resource::Import(import.id));
+        entry.count = u32::try_from(flags.len()).unwrap_or(u32::MAX).max(1);
+        let subjects = flags.iter().map(|flag| EntrySubject {
+            hash: self.registry.index.hash(&flag.subject),
+            verdict: Some(flag.verdict),
+            flags: vec![FlagVersion { id: flag.id, version: flag.version }],
+        });
+        entry.subjects = subjects.collect();
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_grow_while_they_are_quick_and_shrink_when_they_are_not() {
+        let mut pace = Pace::default();
+        let mut flags_after = |ms, times| {
+            for _ in 0..times {
+                pace.took(Duration::from_millis(ms));
+            }
+            pace.flags()
+        };
+        assert_eq!(flags_after(1, 2), STEP_FLAGS_MIN + 2 * STEP_FLAGS_MORE);
+        assert_eq!(flags_after(6, 5), STEP_FLAGS_MIN + 2 * STEP_FLAGS_MORE);
+        assert_eq!(flags_after(1, 100), STEP_FLAGS_MAX);
+        assert_eq!(flags_after(20, 100), STEP_FLAGS_MIN);
+    }
+}
