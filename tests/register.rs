@@ -356,6 +356,7 @@ proptest! {
         questions in prop::collection::vec(any_question(), 40),
         page in 1..7_usize,
         few_max in prop::sample::select(vec![0_usize, 2, 5, 1_000]),
+        one_by_one_max in prop::sample::select(vec![0_usize, 256]),
         window_places in prop::sample::select(vec![1_i64, 4, 1_000]),
         time in prop::sample::select(vec![Duration::ZERO, Duration::from_secs(60)]),
     ) {
@@ -363,7 +364,7 @@ proptest! {
         let file = RegisterFile::at(&directory.path().join("register.sqlite3"));
         let written = Written::all(&steps);
         build(&file, &written, page);
-        let effort = Effort { time_max: time, few_max, window_places };
+        let effort = Effort { time_max: time, few_max, one_by_one_max, window_places };
         for question in &questions {
             let seen_by: Vec<PartyId> = question.seen_by.iter().map(|number| unit(*number)).collect();
             let version = if question.past { Moment::Past } else { Moment::Newest };

@@ -22,7 +22,7 @@ async fn walk(server: &Server, by: &str, path: &str, limit: u32) -> Vec<Value> {
     loop {
         let path = format!("/v1/flags{path}limit={limit}{cursor}");
         let page = server.get(&path).by(by).send().await.is(200).json();
-        assert!(page["items"].as_array().unwrap().len() <= limit as usize);
+        assert!(page["items"].as_array().unwrap().len() <= usize::try_from(limit).unwrap());
         assert_eq!(page["up_to_date"], true);
         items.extend(page["items"].as_array().unwrap().iter().cloned());
         match page["next_cursor"].as_str() {

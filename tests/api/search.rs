@@ -79,7 +79,7 @@ async fn every_condition_finds_what_meets_it_and_nothing_else() {
     }
     for nothing in [
         json!({ "raised_from": before, "text": "2026", "number_part": "8765", "verdict": "hold" }),
-        json!({ "text": "dan cong an" }),
+        json!({ "text": "dan cong an", "raised_from": before }),
         json!({ "number_part": "8765", "state": "active" }),
         json!({ "case": "88" }),
         json!({ "raised_to": "2020-01-01T00:00:00Z" }),

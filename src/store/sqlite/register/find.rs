@@ -13,8 +13,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Flags that are looked up one by one between two looks at the clock.
-const WINDOW_LISTED: usize = 1_000;
+/// Flags of a list that are compared at once.
+const LISTED_AT_ONCE: usize = 1_000;
+const ONE_BY_ONE_AT_ONCE: usize = 64;
+/// Flags of the first window in which words are looked for: most pages are full after it.
+const FIRST_WINDOW_PLACES: i64 = 2_000;
 
 /// What is looked for.
 pub struct Asked<'a> {
@@ -44,13 +47,15 @@ pub struct Effort {
     pub time_max: Duration,
     /// A condition that at most so many flags meet is looked up by its index.
     pub few_max: usize,
+    /// Of so few flags it is asked one by one whether words occur; of more, where the words occur.
+    pub one_by_one_max: usize,
     /// Flags that are compared between two looks at the clock.
     pub window_places: i64,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { time_max: Duration::from_millis(120), few_max: 20_000, window_places: 50_000 }
+        Self { time_max: Duration::from_millis(120), few_max: 20_000, one_by_one_max: 256, window_places: 50_000 }
     }
 }
 
@@ -108,14 +113,14 @@ impl Reader {
     pub fn look(&mut self, asked: &Asked<'_>, budget: &Budget) -> Result<Piece, StoreError> {
         let Clauses { mut compared, sources } = Clauses::of(self, asked)?;
         let mut few: Option<HashSet<i64>> = None;
-        let mut stream = None;
+        let mut streams = Vec::new();
         for source in sources {
             match self.few(&source.places, budget.effort.few_max)? {
                 Some(places) => few = Some(few.map_or_else(|| places.clone(), |others| &others & &places)),
-                None => match source.matched {
-                    Some(matched) if stream.is_none() => stream = Some(matched),
-                    other => compared.extend(other.map(|matched| matched.compared()).or(source.otherwise)),
-                },
+                None => {
+                    streams.extend(source.matched);
+                    compared.extend(source.otherwise);
+                }
             }
         }
         let end = match asked.before {
@@ -124,11 +129,9 @@ impl Reader {
         };
         let mut look = Look { reader: self, asked, budget, found: Vec::new() };
         let next = match few {
-            Some(places) => {
-                compared.extend(stream.map(|matched| matched.compared()));
-                look.among(places, end, &compared)?
-            }
-            None => look.through(end, stream.as_ref(), &compared)?,
+            Some(places) => look.among(places, end, streams, compared)?,
+            None if streams.is_empty() => look.through(end, &compared)?,
+            None => look.along(end, &streams, &compared)?,
         };
         let next = next.map(|next| u64::try_from(next).map_err(|_| StoreError::Corrupt("a negative place")));
         Ok(Piece { found: look.found, next: next.transpose()? })
@@ -172,69 +175,78 @@ struct Look<'a> {
 
 impl Look<'_> {
     /// Compares the flags at some places.
-    fn among(&mut self, places: HashSet<i64>, end: i64, compared: &[Condition]) -> Result<Option<i64>, StoreError> {
+    fn among(
+        &mut self,
+        places: HashSet<i64>,
+        end: i64,
+        mut streams: Vec<Matched>,
+        mut compared: Vec<Condition>,
+    ) -> Result<Option<i64>, StoreError> {
         let mut places: Vec<i64> = places.into_iter().filter(|place| *place < end).collect();
         places.sort_unstable_by_key(|place| std::cmp::Reverse(*place));
-        let wanted = "json_each(?) AS wanted CROSS JOIN flag NOT INDEXED ON flag.place = wanted.value";
-        let (tail, values) = conjunction(compared);
-        let sql = format!("SELECT flag.place, flag.id FROM {wanted} WHERE TRUE{tail}");
-        for window in places.chunks(WINDOW_LISTED) {
-            if window.first() != places.first() && self.budget.is_spent() {
-                return Ok(window.first().map(|place| place.saturating_add(1)));
+        let mut at_once = LISTED_AT_ONCE;
+        if places.len() <= self.budget.effort.one_by_one_max {
+            compared.extend(streams.drain(..).map(|matched| matched.compared()));
+            at_once = ONE_BY_ONE_AT_ONCE;
+        } else if streams.iter().any(|matched| matched.is_whole) {
+            at_once = places.len();
+        }
+        for (number, window) in places.chunks(at_once).enumerate() {
+            let (Some(first), Some(last)) = (window.first(), window.last()) else { continue };
+            if number > 0 && self.budget.is_spent() {
+                return Ok(Some(first.saturating_add(1)));
             }
-            let list: Vec<String> = window.iter().map(i64::to_string).collect();
-            let list = Value::Text(format!("[{}]", list.join(",")));
-            let all: Vec<Value> = [list].into_iter().chain(values.iter().cloned()).collect();
-            let mut found = Vec::new();
-            self.reader.rows(&sql, &all, &mut |row| {
-                found.push(read_found(row)?);
-                Ok(ControlFlow::Continue(()))
-            })?;
-            found.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
-            for (place, id) in found {
-                if self.keep(place, id) {
-                    return Ok(Some(place));
-                }
+            let hit = self.hit(window.to_vec(), (*last, first.saturating_add(1)), &streams)?;
+            if let Some(last) = self.compare(&hit, &compared)? {
+                return Ok(Some(last));
             }
         }
         Ok(None)
     }
 
-    /// Compares all flags before a place, or those that a stream of hits names.
-    fn through(
-        &mut self,
-        end: i64,
-        stream: Option<&Matched>,
-        compared: &[Condition],
-    ) -> Result<Option<i64>, StoreError> {
+    /// Compares the flags before a place in which words occur that occur in many.
+    fn along(&mut self, end: i64, streams: &[Matched], compared: &[Condition]) -> Result<Option<i64>, StoreError> {
+        let Some((stream, others)) = streams.split_first() else { return Ok(None) };
+        let mut end = end.min(self.last_place()?.saturating_add(1));
+        let window_places_max = self.budget.effort.window_places;
+        let mut window_places = FIRST_WINDOW_PLACES.min(window_places_max);
+        while end > 1 {
+            let start = match streams.iter().any(|matched| matched.is_whole) {
+                true => 1,
+                false => end.saturating_sub(window_places).max(1),
+            };
+            let places = self.hits(stream, (start, end))?;
+            let places = self.hit(places, (start, end), others)?;
+            if let Some(last) = self.compare(&places, compared)? {
+                return Ok(Some(last));
+            }
+            (end, window_places) = (start, window_places.saturating_mul(4).min(window_places_max));
+            if end > 1 && self.budget.is_spent() {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Compares all flags before a place.
+    fn through(&mut self, end: i64, compared: &[Condition]) -> Result<Option<i64>, StoreError> {
         let mut end = end.min(self.last_place()?.saturating_add(1));
         let (tail, values) = conjunction(compared);
-        let sql = match stream {
-            Some(Matched { table, .. }) => format!(
-                "SELECT flag.place, flag.id FROM {table} CROSS JOIN flag NOT INDEXED ON flag.place = {table}.rowid / ? \
-                 WHERE {table} MATCH ? AND {table}.rowid >= ? AND {table}.rowid < ?{tail} ORDER BY {table}.rowid DESC"
-            ),
-            None => format!(
-                "SELECT place, id FROM flag NOT INDEXED WHERE place >= ? AND place < ?{tail} ORDER BY place DESC"
-            ),
-        };
+        let sql =
+            format!("SELECT place, id FROM flag NOT INDEXED WHERE place >= ? AND place < ?{tail} ORDER BY place DESC");
+        let (found_max, mut last) = (self.asked.found_max, None);
         while end > 1 {
-            let start = match stream {
-                Some(matched) if matched.is_whole => 1,
-                Some(_) | None => end.saturating_sub(self.budget.effort.window_places).max(1),
-            };
-            let mut all = match stream {
-                Some(matched) => vec![
-                    Value::Integer(ROWS_OF_FLAG),
-                    Value::Text(matched.query.clone()),
-                    Value::Integer(start.saturating_mul(ROWS_OF_FLAG)),
-                    Value::Integer(end.saturating_mul(ROWS_OF_FLAG)),
-                ],
-                None => vec![Value::Integer(start), Value::Integer(end)],
-            };
+            let start = end.saturating_sub(self.budget.effort.window_places).max(1);
+            let mut all = vec![Value::Integer(start), Value::Integer(end)];
             all.extend(values.iter().cloned());
-            if let Some(last) = self.window(&sql, &all)? {
-                return Ok(Some(last));
+            let found = &mut self.found;
+            self.reader.rows(&sql, &all, &mut |row| {
+                let (place, id) = read_found(row)?;
+                last = keep(found, found_max, place, id).then_some(place);
+                Ok(if last.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            if last.is_some() {
+                return Ok(last);
             }
             end = start;
             if end > 1 && self.budget.is_spent() {
@@ -244,20 +256,54 @@ impl Look<'_> {
         Ok(None)
     }
 
-    /// The place of the last one, if enough are found.
-    fn window(&mut self, sql: &str, values: &[Value]) -> Result<Option<i64>, StoreError> {
-        let (found, found_max) = (&mut self.found, self.asked.found_max);
-        let mut last = None;
-        self.reader.rows(sql, values, &mut |row| {
-            let (place, id) = read_found(row)?;
-            last = keep(found, found_max, place, id).then_some(place);
-            Ok(if last.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    /// The places of a range at which words occur, the newest first.
+    fn hits(&mut self, matched: &Matched, (start, end): (i64, i64)) -> Result<Vec<i64>, StoreError> {
+        let Matched { table, query, .. } = matched;
+        let sql = format!(
+            "SELECT rowid / ? FROM {table} WHERE {table} MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC"
+        );
+        let row = |place: i64| Value::Integer(place.saturating_mul(ROWS_OF_FLAG));
+        let values = [Value::Integer(ROWS_OF_FLAG), Value::Text(query.clone()), row(start), row(end)];
+        let mut places = Vec::new();
+        self.reader.rows(&sql, &values, &mut |row| {
+            places.push(row.get(0)?);
+            Ok(ControlFlow::Continue(()))
         })?;
-        Ok(last)
+        places.dedup();
+        Ok(places)
     }
 
-    fn keep(&mut self, place: i64, id: FlagId) -> bool {
-        keep(&mut self.found, self.asked.found_max, place, id)
+    /// Those of some places of a range at which the words of all streams occur.
+    fn hit(&mut self, mut places: Vec<i64>, range: (i64, i64), streams: &[Matched]) -> Result<Vec<i64>, StoreError> {
+        for matched in streams {
+            let hits: HashSet<i64> = self.hits(matched, range)?.into_iter().collect();
+            places.retain(|place| hits.contains(place));
+        }
+        Ok(places)
+    }
+
+    /// Compares the flags at places that are in order; the place of the last one, if enough are found.
+    fn compare(&mut self, places: &[i64], compared: &[Condition]) -> Result<Option<i64>, StoreError> {
+        let wanted = "json_each(?) AS wanted CROSS JOIN flag NOT INDEXED ON flag.place = wanted.value";
+        let (tail, values) = conjunction(compared);
+        let sql = format!("SELECT flag.place, flag.id FROM {wanted} WHERE TRUE{tail}");
+        for listed in places.chunks(LISTED_AT_ONCE) {
+            let list: Vec<String> = listed.iter().map(i64::to_string).collect();
+            let list = Value::Text(format!("[{}]", list.join(",")));
+            let all: Vec<Value> = [list].into_iter().chain(values.iter().cloned()).collect();
+            let mut found = Vec::new();
+            self.reader.rows(&sql, &all, &mut |row| {
+                found.push(read_found(row)?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            found.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
+            for (place, id) in found {
+                if keep(&mut self.found, self.asked.found_max, place, id) {
+                    return Ok(Some(place));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn last_place(&mut self) -> Result<i64, StoreError> {
@@ -274,11 +320,9 @@ impl Look<'_> {
 pub(super) const ROWS_OF_FLAG: i64 = 1 << 20;
 const _: () = assert!(VERSIONS_MAX == (1 << 20) - 1, "a version is below the rows of a flag");
 
-/// True if enough are found. A flag with several hits is found once: they stand beside each other.
+/// True if enough are found.
 fn keep(found: &mut Vec<(u64, FlagId)>, found_max: usize, place: i64, id: FlagId) -> bool {
-    if found.last().is_none_or(|(_, last)| *last != id) {
-        found.push((u64::try_from(place).unwrap_or_default(), id));
-    }
+    found.push((u64::try_from(place).unwrap_or_default(), id));
     found.len() >= found_max
 }
 
