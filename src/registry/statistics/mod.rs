@@ -104,10 +104,12 @@ impl Registry {
         let mut stand = Stand::default();
         for row in flags {
             let mut standing = Standing::default();
-            match (row.state.as_str(), row.has_ended) {
-                ("active", false) => standing.flags_active = row.flags,
-                ("active", true) => standing.flags_expired = row.flags,
-                ("proposed", _) => standing.flags_proposed = row.flags,
+            match row.state.as_str() {
+                "active" => {
+                    standing.flags_active = row.flags.saturating_sub(row.ended);
+                    standing.flags_expired = row.ended;
+                }
+                "proposed" => standing.flags_proposed = row.flags,
                 _ => continue,
             }
             stand.add(&sight, &row.unit, row.category, &standing);
