@@ -192,6 +192,7 @@ mod tests {
             "DROP TABLE correction_party",
             "ALTER TABLE flag DROP COLUMN unit",
             "ALTER TABLE party DROP COLUMN parent",
+            "DROP TABLE check_outcome",
             "DROP TABLE import_part",
             "DROP TABLE import",
             "DELETE FROM schema_migration WHERE number >= 3",
