@@ -16,8 +16,8 @@ pub async fn party(command: PartyCommand) -> Result<(), Failure> {
     match command {
         PartyCommand::Create { id, name, role, parent, connection } => {
             let mut body = json!({ "id": id, "name": name, "role": role.as_str() });
-            if let Some(parent) = parent {
-                body["parent"] = json!(parent);
+            if let (Some(parent), Some(fields)) = (parent, body.as_object_mut()) {
+                fields.insert("parent".to_owned(), json!(parent));
             }
             Admin::connect(&connection).await?.create("parties", &body).await
         }
