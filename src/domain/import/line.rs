@@ -65,6 +65,10 @@ struct FlagLine<'a> {
     _closing_reason: Option<IgnoredAny>,
     #[serde(default, rename = "closing_cause")]
     _closing_cause: Option<IgnoredAny>,
+    #[serde(default, rename = "merged_into")]
+    _merged_into: Option<IgnoredAny>,
+    #[serde(default, rename = "merged")]
+    _merged: Option<IgnoredAny>,
     #[serde(default, rename = "pending")]
     _pending: Option<IgnoredAny>,
 }
