@@ -70,6 +70,10 @@ async fn counted_by_hand(server: &Server) -> BTreeMap<String, u64> {
             "flag.approve" => add("flags_approved".to_owned(), 1),
             "flag.reject" => add("flags_rejected".to_owned(), 1),
             "flag.lift" => add("flags_lifted".to_owned(), 1),
+            // A step of a file names its flags, which are proposals.
+            "flag.import" if entry["resource"].is_string() => {
+                add("flags_raised".to_owned(), u64::try_from(entry["flags"].as_array().unwrap().len()).unwrap());
+            }
             "flag.import" => {
                 let flags = entry["count"].as_u64().unwrap();
                 add("flags_raised".to_owned(), flags);
