@@ -109,33 +109,6 @@ pub fn flag_of_objection(
     Ok(found)
 }
 
-/// How the list stands: flags of a unit and category in one state (expiry is not told by it).
-pub struct Standing {
-    pub unit: String,
-    pub category: Category,
-    pub state: String,
-    pub flags: u64,
-    /// Those of them whose end has come.
-    pub ended: u64,
-}
-
-/// The flags by unit, category and state at a moment.
-pub fn standing(connection: &mut dyn Connection, now_ms: u64) -> Result<Vec<Standing>, StoreError> {
-    let mut found = Vec::new();
-    connection.query(
-        "SELECT unit, category, state, COUNT(*), SUM(CASE WHEN expires_at <= $1 THEN 1 ELSE 0 END) FROM flag \
-         GROUP BY unit, category, state ORDER BY unit, category, state",
-        &[Value::count(now_ms)?],
-        &mut |row| {
-            let category = Category::parse(row.text(1)?).ok_or(StoreError::Corrupt("an unknown category"))?;
-            let (unit, state) = (row.text(0)?.to_owned(), row.text(2)?.to_owned());
-            found.push(Standing { unit, category, state, flags: row.count(3)?, ended: row.count(4)? });
-            Ok(())
-        },
-    )?;
-    Ok(found)
-}
-
 /// Objections that are open: by the flag's unit and category, how many and how many whose deadline lies before `now_ms`.
 pub fn open_objections(
     connection: &mut dyn Connection,

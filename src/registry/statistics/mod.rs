@@ -95,12 +95,13 @@ impl Registry {
     }
 
     async fn stand(&self, now: Timestamp, sight: Sight) -> Result<Stand, Error> {
-        let (flags, objections) = self
-            .read(move |connection| {
-                let flags = store::tally::standing(connection, now.as_ms())?;
-                Ok((flags, store::tally::open_objections(connection, now.as_ms())?))
-            })
-            .await?;
+        let (register, version) = (Arc::clone(&self.register), self.index.list_version());
+        let flags = blocking(move || register.read(version, |reader| reader.standing(now))).await?;
+        let flags = flags.map_err(|error| {
+            tracing::error!(%error, "the officers' view cannot be read");
+            Error::Unavailable("Flags cannot be counted for a moment.")
+        })?;
+        let objections = self.read(move |connection| store::tally::open_objections(connection, now.as_ms())).await?;
         let mut stand = Stand::default();
         for row in flags {
             let mut standing = Standing::default();

@@ -3,7 +3,7 @@
 use super::Reader;
 use super::cleaning::{Live, Moments, Seen, live, read_id, read_unit, seen};
 use crate::domain::party::PartyId;
-use crate::domain::{Directory, Timestamp};
+use crate::domain::{Category, Directory, Timestamp};
 use crate::store::{Connection, StoreError, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +30,34 @@ pub struct Counts {
     pub without_case: u64,
 }
 
+/// How the list stands: flags of a unit and category in one state (expiry is not told by it).
+pub struct Standing {
+    pub unit: String,
+    pub category: Category,
+    pub state: String,
+    pub flags: u64,
+    /// Those of them whose end has come.
+    pub ended: u64,
+}
+
 impl Reader {
+    /// The flags by unit, category and state at a moment.
+    pub fn standing(&mut self, now: Timestamp) -> Result<Vec<Standing>, StoreError> {
+        let mut found = Vec::new();
+        self.0.query(
+            "SELECT unit, category, state, COUNT(*), SUM(CASE WHEN expires_at <= $1 THEN 1 ELSE 0 END) \
+             FROM flag INDEXED BY flag_by_unit GROUP BY unit, category, state ORDER BY unit, category, state",
+            &[Value::count(now.as_ms())?],
+            &mut |row| {
+                let category = Category::parse(row.text(1)?).ok_or(StoreError::Corrupt("an unknown category"))?;
+                let (unit, state) = (row.text(0)?.to_owned(), row.text(2)?.to_owned());
+                found.push(Standing { unit, category, state, flags: row.count(3)?, ended: row.count(4)? });
+                Ok(())
+            },
+        )?;
+        Ok(found)
+    }
+
     /// Of the flags that each unit owns; a unit without any is not there.
     pub fn counts(&mut self, seen: &Seen, from: Counting) -> Result<HashMap<PartyId, Counts>, StoreError> {
         let mut found = HashMap::new();

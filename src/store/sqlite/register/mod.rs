@@ -8,7 +8,7 @@ mod find;
 mod write;
 
 pub use cleaning::{Candidates, Crowded, Live, Moments, Seen, StaleFlag};
-pub use counting::{Counting, Counts};
+pub use counting::{Counting, Counts, Standing};
 pub use find::{Asked, Budget, Effort, Moment, Piece};
 use write::KnownWords;
 pub use write::{Covered, GoesOn, Version, WrittenPage};
@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 pub const REGISTER_FILE: &str = "register.sqlite3";
 const SCHEMA: &str = include_str!("schema.sql");
 /// Of `SCHEMA`: a file of another version is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const READERS_KEPT_MAX: usize = 8;
 /// 64 MiB in pages of KiB, negative as SQLite wants it.
 const WRITER_CACHE_KIB: i64 = -65_536;

@@ -46,7 +46,7 @@ CREATE UNIQUE INDEX flag_by_id ON flag (id);
 
 -- For conditions that few flags meet.
 CREATE INDEX flag_by_state ON flag (state, place, reviewed_at, expires_at);
-CREATE INDEX flag_by_unit ON flag (unit, state, expires_at, reviewed_at, raised_at, lacks);
+CREATE INDEX flag_by_unit ON flag (unit, state, expires_at, reviewed_at, raised_at, lacks, category);
 CREATE INDEX flag_by_officer ON flag (officer);
 CREATE INDEX flag_by_case ON flag (case_key);
 CREATE INDEX flag_by_raising ON flag (raised_at);
