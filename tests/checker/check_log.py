@@ -327,7 +327,7 @@ class Entry:
         self.party, self.client = reader.text(), reader.text()
         self.operator = reader.optional(reader.text)
         self.resource_kind = reader.number(1)
-        if self.resource_kind > 6:
+        if self.resource_kind > 7:
             raise Fault("an entry about an unknown kind of thing")
         self.resource = None
         if self.resource_kind:
