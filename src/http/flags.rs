@@ -6,11 +6,9 @@ use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
 use super::flag_bodies::{AmendBody, LiftBody, ReasonBody, RenewBody, TransferBody};
 use super::problem::Problem;
 use super::search_body::{CURSOR, SearchBody, place};
-use super::stream::LogBody;
-use super::{LOG_ENTRY, XLSX, idempotency_key, if_match, rendered};
+use super::{XLSX, idempotency_key, if_match, rendered, streamed};
 use crate::domain::{FlagId, FlagInput, FlagState, Timestamp};
 use crate::registry::{Error, ExportForm, FlagFilter, Registry};
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub async fn raise(
@@ -133,11 +131,7 @@ pub async fn export(
         Offer::Csv | Offer::Json => (ExportForm::Csv, "text/csv; charset=utf-8; header=present"),
     };
     let (position, pieces) = registry.export_flags(&caller.call, form).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, media_type))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((LOG_ENTRY, position))
-        .body(LogBody::start(pieces)))
+    Ok(streamed(media_type, position, pieces))
 }
 
 pub async fn search(

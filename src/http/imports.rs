@@ -3,19 +3,17 @@
 
 use super::body::{BODY_TIME_MAX, EmptyBody, Query, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
+use super::flag_bodies::ReasonBody;
 use super::problem::{Problem, Slug};
-use super::stream::LogBody;
-use super::{LOG_ENTRY, XLSX, if_match, rendered, text};
+use super::{XLSX, idempotency_key_of_digest, if_match, rendered, streamed};
 use crate::domain::import::{Defaults, FILE_BYTES_MAX, ImportForm};
 use crate::domain::party::PartyId;
 use crate::domain::{Category, ImportId, SourceKind, Verdict};
-use crate::registry::{Error, IdempotencyKey, NewImport, Received, Registry, Upload};
+use crate::registry::{Error, NewImport, Received, Registry, Upload};
 use crate::sheet;
 use actix_web::dev::Payload;
-use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,19 +21,14 @@ use std::pin::Pin;
 /// What is gathered before it is written.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReasonBody {
-    reason: String,
-}
-
 pub async fn create(
     caller: Caller<FlagWrite>,
     request: HttpRequest,
     body: Unread,
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
-    let key = idempotency_key(&request)?;
+    // Before the body is read.
+    idempotency_key_of_digest(&request, [0; 32])?;
     let (media_type, length, payload) = body.pieces()?;
     let new = read_request(&caller.query, &media_type)?;
     if length.is_some_and(|length| length > FILE_BYTES_MAX) {
@@ -44,7 +37,7 @@ pub async fn create(
     let upload = receive(payload, registry.begin_upload().await?).await?;
     let told = format!("{}\n{}?{}\n{media_type}\n", request.path(), new.dry_run, request.query_string());
     let digest = Sha256::new().chain_update(told).chain_update(upload.digest()).finalize();
-    let key = IdempotencyKey::of_digest(&key, digest.into()).ok_or_else(no_key)?;
+    let key = idempotency_key_of_digest(&request, digest.into())?;
     Ok(match registry.receive_import(&caller.call, key, new, upload).await? {
         Received::New(answered) => rendered(HttpResponse::Created(), answered),
         Received::Same(answered) => rendered(HttpResponse::Ok(), answered),
@@ -66,11 +59,7 @@ pub async fn report(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (position, report) = registry.report_import(&caller.call, import_id(&id)?).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((LOG_ENTRY, position))
-        .body(LogBody::start(report)))
+    Ok(streamed("text/csv; charset=utf-8; header=present", position, report))
 }
 
 pub async fn approve(
@@ -93,23 +82,13 @@ pub async fn reject(
     registry: &'static Registry,
 ) -> Result<HttpResponse, Problem> {
     let (id, version) = (import_id(&id)?, if_match(&request)?);
-    let reason = text(body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.reason, "/reason", 2000)?;
+    let reason = body.json(WORK_BYTES_MAX).await?.parse::<ReasonBody>()?.read()?;
     Ok(rendered(HttpResponse::Ok(), registry.reject_import(&caller.call, id, version, reason).await?))
 }
 
 /// What is no import's id names nothing.
 fn import_id(text: &str) -> Result<ImportId, Problem> {
     Ok(ImportId::parse(text).ok_or(Error::NotFound)?)
-}
-
-fn no_key() -> Problem {
-    Problem::new(Slug::IdempotencyKeyMissing, "Send an Idempotency-Key of 1 to 64 printable ASCII.")
-}
-
-/// Looked at before the body is read.
-fn idempotency_key(request: &HttpRequest) -> Result<Vec<u8>, Problem> {
-    let key = request.headers().get("idempotency-key").ok_or_else(no_key)?.as_bytes();
-    IdempotencyKey::of_digest(key, [0; 32]).map(|_| key.to_vec()).ok_or_else(no_key)
 }
 
 fn too_large() -> Problem {

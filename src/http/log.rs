@@ -4,14 +4,12 @@ use super::accept::{Offer, accepted};
 use super::body::{Query, Unread, WORK_BYTES_MAX, limit};
 use super::caller::{Caller, LogRead};
 use super::problem::Problem;
-use super::stream::LogBody;
-use super::{LOG_ENTRY, rendered, text};
+use super::{rendered, streamed, text};
 use crate::domain::party::{ClientId, PartyId};
 use crate::domain::strict::{object, present, present_object, present_word};
 use crate::domain::{FlagId, LogPosition, LogPositions, SubjectInput, Timestamp, Verdict};
 use crate::log::{Act, LogFilter};
 use crate::registry::{Error, LogForm, LogPage, Registry};
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
@@ -114,11 +112,7 @@ async fn answer(
         return Err(Problem::violation("/limit", "a stream has no limit; it goes on to the end"));
     }
     let stream = registry.stream_log(&caller.call, asked.page()?, form).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, media_type))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((LOG_ENTRY, stream.position.text()))
-        .body(LogBody::start(Box::new(stream))))
+    Ok(streamed(media_type, stream.position.text(), Box::new(stream)))
 }
 
 pub async fn entry(

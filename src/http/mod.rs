@@ -30,12 +30,13 @@ pub use problem::{Problem, Slug};
 
 use crate::domain::input::{self, InputError};
 use crate::domain::{Fault, Subject, SubjectInput};
-use crate::registry::{Answered, IdempotencyKey, Registry};
+use crate::registry::{Answered, IdempotencyKey, Pieces, Registry};
 use actix_web::guard::fn_guard;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder};
+use stream::StreamBody;
 
 pub fn routes(app: &mut ServiceConfig) {
     app.service(at("/v1/checks").post(checks::create).done())
@@ -218,6 +219,15 @@ fn rendered_as(media_type: HeaderValue, mut response: HttpResponseBuilder, answe
     response.body(answered.body)
 }
 
+/// An answer that goes on as long as the client takes it, with the place of its entry.
+fn streamed(media_type: &'static str, position: String, pieces: Box<dyn Pieces>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, media_type))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((LOG_ENTRY, position))
+        .body(StreamBody::start(pieces))
+}
+
 /// The version that an If-Match header names.
 fn if_match(request: &HttpRequest) -> Result<u32, Problem> {
     let missing = || Problem::new(Slug::PreconditionRequired, "Send If-Match with the ETag you have read.");
@@ -227,10 +237,18 @@ fn if_match(request: &HttpRequest) -> Result<u32, Problem> {
 }
 
 fn idempotency_key(request: &HttpRequest, body: &[u8]) -> Result<IdempotencyKey, Problem> {
+    keyed(request, |key| IdempotencyKey::parse(key, request.path(), body))
+}
+
+/// With what tells a request that is not held whole from any other.
+fn idempotency_key_of_digest(request: &HttpRequest, digest: [u8; 32]) -> Result<IdempotencyKey, Problem> {
+    keyed(request, |key| IdempotencyKey::of_digest(key, digest))
+}
+
+fn keyed(request: &HttpRequest, read: impl FnOnce(&[u8]) -> Option<IdempotencyKey>) -> Result<IdempotencyKey, Problem> {
     let header = request.headers().get("idempotency-key");
     let missing = || Problem::new(Slug::IdempotencyKeyMissing, "Send an Idempotency-Key of 1 to 64 printable ASCII.");
-    let key = header.ok_or_else(missing)?;
-    IdempotencyKey::parse(key.as_bytes(), request.path(), body).ok_or_else(missing)
+    header.and_then(|key| read(key.as_bytes())).ok_or_else(missing)
 }
 
 /// A text of 1 to `chars_max` characters, none of them a control character, trimmed of nothing.

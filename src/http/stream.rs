@@ -1,4 +1,4 @@
-//! A stream of the log as an answer's body: the next piece is read when the client has taken the last one, so that the
+//! A stream of the log, of flags or of a report as an answer's body: the next piece is read when the client has taken the last one, so that the
 //! client sets the pace and nothing piles up. A stream that fails breaks off; it must never end as if it were whole.
 
 use crate::clock::Stopwatch;
@@ -22,13 +22,13 @@ const STALL_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Why a body broke off. The edge closes the connection, or resets the HTTP/2 stream.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenOff {
-    #[error("the log could not be read")]
+    #[error("what was asked for could not be read")]
     Failed,
     #[error("the client took too little for too long")]
     Stalled,
 }
 
-pub struct LogBody(Rc<RefCell<State>>);
+pub struct StreamBody(Rc<RefCell<State>>);
 
 type Read = (Box<dyn Pieces>, Result<Option<Vec<u8>>, StoreError>);
 
@@ -40,7 +40,7 @@ enum State {
     Broken,
 }
 
-impl LogBody {
+impl StreamBody {
     pub fn start(stream: Box<dyn Pieces>) -> Self {
         let state = Rc::new(RefCell::new(State::Waiting(stream, Stopwatch::start())));
         actix_web::rt::spawn(drop_if_stalled(Rc::downgrade(&state)));
@@ -90,7 +90,7 @@ impl State {
     }
 }
 
-impl MessageBody for LogBody {
+impl MessageBody for StreamBody {
     type Error = BrokenOff;
 
     fn size(&self) -> BodySize {

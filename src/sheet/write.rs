@@ -6,6 +6,7 @@ use crate::domain::import::{Column, columns::SHOWN_ONLY, linked_text};
 use crate::domain::party::PartyId;
 use crate::domain::{Flag, Subject, Timestamp};
 use rust_xlsxwriter::{Workbook, XlsxError};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -74,15 +75,20 @@ fn cell(flag: &Flag, column: Column) -> String {
     }
 }
 
+/// A text that no spreadsheet runs. An import takes one apostrophe off what would run, so that one which was there before needs
+/// another.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let would_run = text.trim_start_matches('\'').starts_with(RUNS);
+    if would_run { format!("'{text}").into() } else { text.into() }
+}
+
 /// A line of CSV (RFC 4180).
 pub fn put_csv_row<'a>(out: &mut Vec<u8>, cells: impl Iterator<Item = &'a str>) {
     for (place, cell) in cells.enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        // An import takes one apostrophe off what would run, so that one which was there before needs another.
-        let would_run = cell.trim_start_matches('\'').starts_with(RUNS);
-        let harmless = if would_run { format!("'{cell}") } else { cell.to_owned() };
+        let harmless = harmless(cell);
         if harmless.contains([',', ';', '"', '\n', '\r']) {
             out.extend_from_slice(format!("\"{}\"", harmless.replace('"', "\"\"")).as_bytes());
         } else {

@@ -3,6 +3,7 @@
 use super::tables::{Cell, Table};
 use crate::domain::Timestamp;
 use crate::registry::Error;
+use crate::sheet::write::harmless;
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
 
 /// Tells a spreadsheet that the text is UTF-8.
@@ -30,8 +31,8 @@ pub(super) fn csv(tables: &[Table]) -> Result<Vec<u8>, Error> {
 
 fn in_csv(cell: &Cell) -> String {
     match cell {
-        Cell::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        Cell::Text(text) | Cell::Decimal(text) => text.clone(),
+        Cell::Text(text) => harmless(text).into_owned(),
+        Cell::Decimal(decimal) => decimal.clone(),
         Cell::Count(count) => count.to_string(),
         Cell::Empty => String::new(),
     }
