@@ -214,6 +214,21 @@ fn what_is_over_or_of_another_subject_is_not_merged() {
 }
 
 #[test]
+fn what_was_merged_can_be_found_wrong_once_if_it_had_answered_anybody() {
+    let now = Timestamp::from_ms(1_000_000);
+    let kept = flag(1, &made(Verdict::Warn), now);
+    let merged = |made: &Made| {
+        let merging = kept.merge(&[flag(2, made, now)], &actor(3), "x", now).unwrap();
+        merging.ended.into_iter().next().unwrap()
+    };
+    let wrong = |flag: &Flag| flag.lift(actor(0), "x".to_owned(), LiftCause::Wrong, now);
+    let answered = wrong(&merged(&made(Verdict::Warn))).unwrap();
+    assert!(answered.must_be_corrected());
+    wrong(&answered).unwrap_err();
+    wrong(&merged(&Made { approved: false, ..made(Verdict::Warn) })).unwrap_err();
+}
+
+#[test]
 fn a_flag_takes_in_so_many_others_and_units_and_no_more() {
     let now = Timestamp::from_ms(1_000_000);
     let others = |first: u8, count: u8, by: &dyn Fn(u8) -> u8| {
