@@ -89,7 +89,7 @@ impl Reader {
         Covered::read(&mut self.0)
     }
 
-    /// The newest flags that name a subject, were raised at `from` or later, and have answered checks; at most `rows_max`.
+    /// The newest flags that name or named a subject, were raised at `from` or later, and have answered checks; at most `rows_max`.
     pub fn answered_for(
         &mut self,
         subject: &Subject,
@@ -97,7 +97,7 @@ impl Reader {
         rows_max: u32,
     ) -> Result<Vec<FlagId>, StoreError> {
         let sql = "SELECT flag.place, flag.id FROM flag_subject JOIN flag ON flag.place = flag_subject.place \
-                   WHERE flag_subject.subject = ? AND flag_subject.role <> 'unlinked' AND flag.raised_at >= ? \
+                   WHERE flag_subject.subject = ? AND flag.raised_at >= ? \
                    AND flag.since IS NOT NULL ORDER BY flag.place DESC LIMIT ?";
         let from = i64::try_from(from.as_ms()).map_err(|_| StoreError::Corrupt("a time over 2^63"))?;
         let values = [Value::Text(subject.canonical()), Value::Integer(from), Value::Integer(rows_max.into())];
