@@ -2,12 +2,13 @@
 //! kind of answer in which one bit is another.
 
 use crate::python;
-use crate::support::Server;
 use crate::support::chance::Random;
 use crate::support::load::about;
+use crate::support::{Server, eventually};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const FLAGS: u64 = 20;
 /// More than 256 tiles of 256 entries, so that a tile of level 1 is full.
@@ -85,6 +86,12 @@ async fn it_agrees_with_a_log_of_seventy_thousand_entries_and_finds_a_changed_by
     for _ in 0..ENTRIES_MIN.div_ceil(CHECKS_AT_ONCE) {
         server.post("/v1/checks/batch").by("bank").json(&checks).send().await.is(200);
     }
+    // Checkpoints are signed once a second; the tree that the checker reads first must have its third level.
+    eventually(Duration::from_secs(30), "a checkpoint over all of them", async || {
+        let note = server.get("/log/main/checkpoint").by("auditor").send().await.is(200).text().to_owned();
+        note.lines().nth(1).unwrap().parse::<usize>().unwrap() >= ENTRIES_MIN
+    })
+    .await;
     let check = answer.json()["id"].as_str().unwrap().to_owned();
     let kept = Kept { folder: tempfile::tempdir().unwrap(), check };
     kept.write("answer", &answer.body);
