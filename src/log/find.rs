@@ -1,10 +1,13 @@
 //! Finds one entry by the millisecond it was made in. Latest times never decrease from batch to batch, so a binary
 //! search finds where to begin, and the declared skew tells where to end.
 
-use super::{BATCHES_READ_AT_ONCE, Entry, SKEW_MS_MAX, entries_of};
+use super::view::EntryView;
+use super::{Entry, SKEW_MS_MAX, entries_of};
 use crate::domain::Timestamp;
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
+
+const UNREADABLE: StoreError = StoreError::Corrupt("an entry that cannot be read");
 
 /// The first entry made at `at` that `is_it` accepts, with its index.
 pub fn find(
@@ -26,29 +29,28 @@ pub fn find_in(
     at: Timestamp,
     is_it: impl Fn(&Entry) -> bool,
 ) -> Result<Option<(u64, Entry)>, StoreError> {
-    let mut next = first_candidate(connection, log, at)?;
-    loop {
-        let (mut found, mut read, mut done) = (None, 0_u32, false);
-        store::log::stream(connection, log, next, BATCHES_READ_AT_ONCE, &mut |batch| {
-            read += 1;
-            next = batch.first_index + batch.size;
-            if found.is_some() || done {
-                return Ok(());
-            }
-            for (index, bytes) in (batch.first_index..).zip(entries_of(&batch.entries)) {
-                let entry = bytes.and_then(Entry::decode).ok_or(StoreError::Corrupt("an entry that cannot be read"))?;
-                if entry.at == at && is_it(&entry) {
-                    found = Some((index, entry));
-                    break;
-                }
-            }
-            done = batch.at_max > at.plus_ms(SKEW_MS_MAX);
-            Ok(())
-        })?;
-        if found.is_some() || done || read < BATCHES_READ_AT_ONCE {
-            return Ok(found);
+    let first = first_candidate(connection, log, at)?;
+    // What stands behind it is later by more than the skew.
+    let last = first_candidate(connection, log, at.plus_ms(SKEW_MS_MAX + 1))?;
+    let mut found = None;
+    store::log::stream_of(connection, log, (first, last), at, &mut |batch| {
+        if found.is_some() {
+            return Ok(());
         }
-    }
+        for (index, bytes) in (batch.first_index..).zip(entries_of(&batch.entries)) {
+            let bytes = bytes.ok_or(UNREADABLE)?;
+            if EntryView::read(bytes).ok_or(UNREADABLE)?.at != at {
+                continue;
+            }
+            let entry = Entry::decode(bytes).ok_or(UNREADABLE)?;
+            if is_it(&entry) {
+                found = Some((index, entry));
+                break;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The first index of the first batch up to whose end the log has reached `at`.

@@ -159,14 +159,33 @@ pub fn stream(
          place + size FROM log_archive WHERE place <= $2 AND place + size > $3 ORDER BY place DESC LIMIT 1), $4) \
          ORDER BY place LIMIT $5",
         &[log.last_place()?, log.last_place()?, log.place(index)?, log.place(index)?, Value::Int(batches_max.into())],
-        &mut |row: &dyn Row| {
-            each(LogBatch {
-                first_index: log.index(row.count(0)?)?,
-                size: row.count(1)?,
-                at_min: Timestamp::from_ms(row.count(2)?),
-                at_max: Timestamp::from_ms(row.count(3)?),
-                entries: row.blob(4)?.to_vec(),
-            })
-        },
+        &mut |row| each(read_batch(log, row)?),
     )
+}
+
+/// Streams the batches in order that start in these places and have an entry of `at` or before. The first place is none that
+/// an archive holds.
+pub fn stream_of(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    (first, last): (u64, u64),
+    at: Timestamp,
+    each: &mut dyn FnMut(LogBatch) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    connection.query(
+        "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place >= $1 AND place <= $2 AND at_min <= $3 \
+         ORDER BY place",
+        &[log.place(first)?, log.place(last)?, Value::count(at.as_ms())?],
+        &mut |row| each(read_batch(log, row)?),
+    )
+}
+
+fn read_batch(log: LogNumber, row: &dyn Row) -> Result<LogBatch, StoreError> {
+    Ok(LogBatch {
+        first_index: log.index(row.count(0)?)?,
+        size: row.count(1)?,
+        at_min: Timestamp::from_ms(row.count(2)?),
+        at_max: Timestamp::from_ms(row.count(3)?),
+        entries: row.blob(4)?.to_vec(),
+    })
 }
