@@ -6,12 +6,14 @@
 #[allow(dead_code)]
 mod log_support;
 
+use canhbao::clock::{Clock, ManualClock};
 use canhbao::domain::Timestamp;
-use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, entries_of};
+use canhbao::log::{Act, AppendError, End, Entry, Limits, Log, Opening, SKEW_MS_MAX, entries_of};
 use canhbao::store::lease::{self, Asked, LEASE_MS};
 use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::{self, Connection, Row, Store, StoreError, Value};
 use log_support::{Published, flag, raising, reading};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ enum Fate {
     Lost,
     /// The database undoes it because of another transaction.
     Undone,
+    /// The process is stopped for longer than the declared skew, and the connection is dead when it goes on.
+    Stopped,
 }
 
 /// SQLite that behaves like a database behind a network. Every process has a store of its own over the same file.
@@ -35,6 +39,11 @@ struct Shared {
     inner: Arc<SqliteStore>,
     fate: Arc<Mutex<Vec<Fate>>>,
     is_down: Arc<Mutex<bool>>,
+    clock: Arc<ManualClock>,
+    /// Who holds it keeps transactions from being begun.
+    gate: Arc<Mutex<()>>,
+    /// Transactions that were begun or wait at the gate.
+    begun: Arc<AtomicUsize>,
 }
 
 impl Shared {
@@ -43,7 +52,9 @@ impl Shared {
         let path = home.path().join("registry.db");
         SqliteStore::create(&path, "test.example", Timestamp::from_ms(1)).unwrap();
         let inner = Arc::new(SqliteStore::open(&path, Timestamp::from_ms(1)).unwrap());
-        (home, Self { inner, fate: Arc::default(), is_down: Arc::default() })
+        let clock = Arc::new(ManualClock::at(Timestamp::from_ms(1)));
+        let (gate, begun) = (Arc::default(), Arc::default());
+        (home, Self { inner, fate: Arc::default(), is_down: Arc::default(), clock, gate, begun })
     }
 
     /// The fates of the commits to come, the last first; after them all are kept.
@@ -62,7 +73,8 @@ impl Shared {
     fn start(&self) -> (Log, Published) {
         let published = Published::default();
         let store = Arc::new(self.clone());
-        (Log::start(store, log_support::opening(LIMITS), Box::new(published.clone())).unwrap(), published)
+        let opening = Opening { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, ..log_support::opening(LIMITS) };
+        (Log::start(store, opening, Box::new(published.clone())).unwrap(), published)
     }
 
     /// Every entry of the log after the one that announces its key, checked to be contiguous from 0.
@@ -119,6 +131,8 @@ impl Connection for SharedConnection {
         self.inner.now()
     }
     fn begin(&mut self) -> Result<(), StoreError> {
+        self.store.begun.fetch_add(1, Ordering::SeqCst);
+        drop(self.store.gate.lock().unwrap());
         self.store.reached(Ok(()))?;
         self.inner.begin()
     }
@@ -133,6 +147,11 @@ impl Connection for SharedConnection {
             Fate::Lost => {
                 self.inner.rollback()?;
                 return Err(StoreError::Lost("cut before the commit".to_owned()));
+            }
+            Fate::Stopped => {
+                self.store.clock.advance_ms(SKEW_MS_MAX + 1_000);
+                self.inner.rollback()?;
+                return Err(StoreError::Lost("cut while stopped".to_owned()));
             }
             Fate::Undone => {
                 self.inner.rollback()?;
@@ -209,6 +228,47 @@ async fn a_lost_or_undone_commit_leaves_exactly_one_entry_for_each_answer() {
         assert_eq!(again.submit(reading(1_000, 99)).unwrap().durable().await.unwrap().index, 12);
         assert_eq!(again.close().await, End::Clean);
     }
+}
+
+#[tokio::test]
+async fn what_was_not_kept_when_the_process_was_stopped_comes_into_no_log_afterwards() {
+    let (_home, store) = Shared::new();
+    let (log, _) = store.start();
+    log.submit(reading(1_000, 0)).unwrap().durable().await.unwrap();
+    store.set_fates(&[Fate::Stopped]);
+    let old = log.submit(reading(1_000, 1)).unwrap();
+    assert_eq!(old.durable().await.unwrap_err(), AppendError::TooLate);
+    let now = store.clock.now().as_ms();
+    assert_eq!(log.submit(reading(now, 2)).unwrap().durable().await.unwrap().index, 2);
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(store.log().len(), 2);
+}
+
+#[tokio::test]
+async fn a_check_waits_for_no_change_that_came_before_it() {
+    let (_home, store) = Shared::new();
+    let (log, published) = store.start();
+    let gate = store.gate.lock().unwrap();
+    let begun = store.begun.load(Ordering::SeqCst);
+    let first = log.submit(reading(1_000, 0)).unwrap();
+    while store.begun.load(Ordering::SeqCst) == begun {
+        std::thread::yield_now();
+    }
+    let raised = log.submit(raising(1, None)).unwrap();
+    let check = log.submit(reading(1_000, 1)).unwrap();
+    let raised_too = log.submit(raising(2, None)).unwrap();
+    let check_too = log.submit(reading(1_000, 2)).unwrap();
+    // What changes something is lost with its transaction; the checks are not.
+    store.set_fates(&[Fate::Kept, Fate::Kept, Fate::Stopped]);
+    drop(gate);
+    assert_eq!(first.durable().await.unwrap().index, 1);
+    assert_eq!(check.durable().await.unwrap().index, 2);
+    assert_eq!(check_too.durable().await.unwrap().index, 3);
+    assert_eq!(raised.durable().await.unwrap_err(), AppendError::TooLate);
+    assert_eq!(raised_too.durable().await.unwrap_err(), AppendError::TooLate);
+    assert!(published.0.lock().unwrap().is_empty());
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(store.log().len(), 3);
 }
 
 #[tokio::test]

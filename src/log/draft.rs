@@ -12,6 +12,8 @@ use crate::store::{self, Connection, StoreError};
 
 pub(super) struct Draft {
     pub(super) batch: LogBatch,
+    /// When it was begun.
+    now: Timestamp,
     /// By record.
     pub(super) results: Vec<Result<LogPosition, AppendError>>,
     /// Changes of other nodes that precede those made here.
@@ -26,10 +28,11 @@ pub(super) struct Draft {
 
 impl Draft {
     /// An empty one after the last entry of a log.
-    pub(super) fn after(next_index: u64, latest: Timestamp, records: usize) -> Self {
+    pub(super) fn after(next_index: u64, latest: Timestamp, now: Timestamp, records: usize) -> Self {
         let at_min = Timestamp::from_ms(u64::MAX);
         Self {
             batch: LogBatch { first_index: next_index, size: 0, at_min, at_max: latest, entries: Vec::new() },
+            now,
             results: Vec::with_capacity(records),
             others: Vec::new(),
             made: Vec::new(),
@@ -69,7 +72,8 @@ impl Draft {
     ) -> Result<(), StoreError> {
         let position = LogPosition { node: node.into(), index: self.end() };
         let (at, latest) = (record.at(), self.batch.at_max);
-        let written = if at.ms_since(Timestamp::EPOCH) + SKEW_MS_MAX < latest.ms_since(Timestamp::EPOCH) {
+        // Late for the log, or for all who count on that nothing older can come into it: a process may have been stopped.
+        let written = if at.plus_ms(SKEW_MS_MAX) < latest.max(self.now) {
             Err(AppendError::TooLate)
         } else {
             self.write(connection, log, &position, record)?

@@ -115,7 +115,7 @@ impl Writer {
     pub(super) fn run(mut self) -> End {
         loop {
             let (batch, closed) = self.next_batch();
-            if !batch.is_empty() && self.write(batch).is_err() {
+            if self.write(batch).is_err() {
                 return End::Failed;
             }
             let due = self.tree.due_in().is_some_and(|wait| closed || wait.is_zero());
@@ -196,18 +196,37 @@ impl Writer {
         (batch, closed)
     }
 
-    /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end.
+    /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end. Where others share
+    /// the database, what changes nothing goes first and alone: it waits neither for the numbering of changes, which another
+    /// node may hold, nor for the statements of a change.
     fn write(&mut self, batch: Vec<Waiting>) -> Result<(), StoreError> {
+        let (changing, rest): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|waiting| self.link.is_shared() && waiting.record.changes());
+        let written = self.write_at_once(rest, changing.len());
+        match written {
+            Ok(()) => self.write_at_once(changing, 0),
+            Err(_) => {
+                self.answer_all(changing.into_iter().map(|waiting| waiting.ticket), AppendError::CommitFailed);
+                written
+            }
+        }
+    }
+
+    /// Commits and answers a part of a batch, after which `left` records are left of it.
+    fn write_at_once(&mut self, part: Vec<Waiting>, left: usize) -> Result<(), StoreError> {
+        if part.is_empty() {
+            return Ok(());
+        }
         let started = Stopwatch::start();
         let (records, mut tickets): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|waiting| (waiting.record, waiting.ticket)).unzip();
+            part.into_iter().map(|waiting| (waiting.record, waiting.ticket)).unzip();
         let size = records.len();
         match self.commit(&records, &mut tickets, &started) {
             Ok(Some(mut draft)) => {
                 measures::committed(size, started.elapsed());
                 let version = draft.version;
                 self.publish.publish(&draft.changes(records), version);
-                self.depth.store(0, Ordering::Relaxed);
+                self.depth.store(left, Ordering::Relaxed);
                 for (ticket, result) in tickets.into_iter().zip(draft.results) {
                     self.round.put(ticket, result);
                 }
@@ -215,7 +234,7 @@ impl Writer {
                 Ok(())
             }
             Ok(None) => {
-                self.depth.store(0, Ordering::Relaxed);
+                self.depth.store(left, Ordering::Relaxed);
                 self.answer_all(tickets, AppendError::Gone);
                 Ok(())
             }
@@ -277,7 +296,7 @@ impl Writer {
     /// Writes records in a transaction that is left open.
     fn draft(&mut self, records: &[Record]) -> Result<Draft, StoreError> {
         self.link.begin()?;
-        let mut draft = Draft::after(self.next_index, self.latest, records.len());
+        let mut draft = Draft::after(self.next_index, self.latest, self.clock.now(), records.len());
         let (log, is_shared) = (self.link.log(), self.link.is_shared());
         let connection = self.link.connection();
         if is_shared && records.iter().any(Record::changes) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Ending the flag waits no longer than this for what the logs say; the rest is added afterwards.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(3);
-/// After this long no answer with the flag can come into any log: a commit is made or given up within 5 s, other nodes do
-/// not answer from a list that is more than 1 s old, and a check gives its record to the writer in the moment of its look-up.
+/// After this long no answer with the flag can come into any log: other nodes do not answer from a list that is more than 1 s
+/// old, a check gives its record to the writer in the moment of its look-up, and no writer takes one that is older than 10 s.
 const SETTLED_MS: u64 = 15_000;
 /// Another node completes what the node that began it has not completed by then.
 const OTHERS_MS: u64 = 60_000;
