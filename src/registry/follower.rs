@@ -27,8 +27,11 @@ pub(super) struct Follower {
 
 struct State {
     started: Stopwatch,
+    clock: Arc<dyn Clock>,
     /// When the last look began that succeeded, in milliseconds after `started`.
     heard_ms: AtomicU64,
+    /// The same by the clock: a machine that was suspended has a stopwatch that stood still.
+    heard_at_ms: AtomicU64,
     /// What this node has told cannot be made true any more: its process must end.
     is_over: AtomicBool,
 }
@@ -53,7 +56,13 @@ impl Follower {
         lease: Lease,
     ) -> Result<Self, StoreError> {
         let started = Stopwatch::start();
-        let state = Arc::new(State { started, heard_ms: AtomicU64::new(0), is_over: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            started,
+            clock: Arc::clone(&clock),
+            heard_ms: AtomicU64::new(0),
+            heard_at_ms: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        });
         let shared = Arc::clone(&state);
         let keeping = Keeping::new(Arc::clone(&store), clock);
         let mut following =
@@ -95,7 +104,9 @@ impl State {
     }
 
     fn unheard_for(&self) -> Duration {
-        Duration::from_millis(self.now_ms().saturating_sub(self.heard_ms.load(Ordering::Acquire)))
+        let by_stopwatch = self.now_ms().saturating_sub(self.heard_ms.load(Ordering::Acquire));
+        let by_clock = self.clock.now().as_ms().saturating_sub(self.heard_at_ms.load(Ordering::Acquire));
+        Duration::from_millis(by_stopwatch.max(by_clock))
     }
 }
 
@@ -143,7 +154,7 @@ impl Following {
     /// Reads what was changed since the last look. What it finds was true at its beginning. A database that has taken over
     /// without the last changes would give their numbers to others, which would then be missing here for good.
     fn look(&mut self) -> Result<(), StoreError> {
-        let began_ms = self.state.now_ms();
+        let (began_ms, began_at_ms) = (self.state.now_ms(), self.state.clock.now().as_ms());
         let known = self.publisher.known();
         let (changes, last) = self.store.find_at_once(|connection| {
             let last = store::changes::head(connection)?;
@@ -155,6 +166,7 @@ impl Following {
         })?;
         self.publisher.publish(&changes, last);
         self.state.heard_ms.store(began_ms, Ordering::Release);
+        self.state.heard_at_ms.store(began_at_ms, Ordering::Release);
         Ok(())
     }
 
