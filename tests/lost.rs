@@ -73,7 +73,7 @@ impl Shared {
     fn start(&self) -> (Log, Published) {
         let published = Published::default();
         let store = Arc::new(self.clone());
-        let opening = Opening { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, ..log_support::opening(LIMITS) };
+        let opening = Opening { clock: self.clock.clone(), ..log_support::opening(LIMITS) };
         (Log::start(store, opening, Box::new(published.clone())).unwrap(), published)
     }
 

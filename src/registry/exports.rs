@@ -31,9 +31,9 @@ pub enum ExportForm {
 impl Registry {
     /// Every flag that is proposed or in force, to be taken piece by piece, and the place of the entry that tells of it.
     pub async fn export_flags(&self, call: &Call, form: ExportForm) -> Result<(String, Box<dyn Pieces>), Error> {
-        let place = self.streams.take(&call.actor.client).map_err(|no_place| match no_place {
-            NoPlace::OfAll => Error::Unavailable("Too many streams at once."),
-            NoPlace::OfThisClient => Error::Unavailable("Too many streams at once by this client."),
+        let place = self.exports.take(&call.actor.client).map_err(|no_place| match no_place {
+            NoPlace::OfAll => Error::Unavailable("Too many exports at once."),
+            NoPlace::OfThisClient => Error::Unavailable("Too many exports at once by this client."),
         })?;
         let position = self.log_reading(&self.entry(Act::FlagExport, call)).await?;
         let flags = Flags {

@@ -77,6 +77,12 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Looks at all of the list or all of the figures at once.
+const TURNS: usize = 2;
+/// Such a look waits no longer for its turn.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// One authenticated request: who, when (taken once, on arrival) and under which id.
 #[derive(Clone)]
@@ -115,7 +121,12 @@ pub struct Registry {
     search: SearchIndex,
     register: Arc<Register>,
     tallies: Tallies,
+    /// Of the log.
     streams: streams::Streams,
+    /// Of the list.
+    exports: streams::Streams,
+    /// For looks at all of the list or all of the figures.
+    turns: Semaphore,
     others: nodes::OtherLogs,
     index: Arc<Index>,
     access: Arc<Access>,
@@ -165,6 +176,8 @@ impl Registry {
             register,
             tallies,
             streams: streams::Streams::default(),
+            exports: streams::Streams::default(),
+            turns: Semaphore::new(TURNS),
             others: nodes::OtherLogs::default(),
             index,
             access,
@@ -265,6 +278,14 @@ impl Registry {
         let store = Arc::clone(&self.store);
         let found = tokio::task::spawn_blocking(move || store.find(work)).await;
         found.map_err(|_| Error::Internal("a reader stopped".to_owned()))?.map_err(Error::from)
+    }
+
+    /// A turn for a look that takes a processor for a good part of a second. Without one, those who ask for figures would take
+    /// every reader from those who raise and approve flags.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let turn = tokio::time::timeout(TURN_WAIT_MAX, self.turns.acquire()).await;
+        let busy = Error::Unavailable("Too many ask for figures at once.");
+        turn.map_err(|_| busy)?.map_err(|_| Error::Internal("no more turns".to_owned()))
     }
 
     /// As `read`, on a thread that may wait.

@@ -35,6 +35,7 @@ impl Registry {
         terms: QualityTerms,
         page: QualityPage,
     ) -> Result<Answered, Error> {
+        let _turn = self.turn().await?;
         let summary = self.care(call, move |care| summary(care, terms, &page)).await?;
         let body = render(&summary)?;
         let mut entry = self.entry(Act::FlagList, call);

@@ -1,4 +1,4 @@
-//! The places for streams of the log: few in all, and fewer for each client, so that no client keeps the others out. It must
+//! The places for streams: few in all, and fewer for each client, so that no client keeps the others out. It must
 //! never lose a place: each is given back when its holder is dropped.
 
 use crate::domain::party::ClientId;
@@ -12,7 +12,7 @@ pub trait Pieces: Send {
     fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
-/// Streams of the log at once.
+/// Streams of a kind at once.
 const STREAMS_MAX: usize = 8;
 /// Of them, those of one client.
 const STREAMS_OF_A_CLIENT_MAX: usize = 2;

@@ -35,12 +35,6 @@ struct Part {
     tally: Tally,
 }
 
-/// Where the figures of a segment come from.
-enum From<'h> {
-    Stored(&'h Head),
-    Log,
-}
-
 impl Counts {
     /// Hands what was counted on these days to `each`, of all logs up to their ends.
     pub fn read(
@@ -101,23 +95,25 @@ impl Counts {
         days: Days,
         each: &mut dyn FnMut(&Key, &Amount),
     ) -> Result<(), StoreError> {
-        let from = match head {
-            Some(head) if head.first_day > days.to() || head.last_day < days.from() => return Ok(()),
-            Some(head) if !self.parts.contains_key(&(log, segment)) => From::Stored(head),
-            Some(_) | None => From::Log,
-        };
+        if head.is_some_and(|head| head.first_day > days.to() || head.last_day < days.from()) {
+            return Ok(());
+        }
         let of_days = |tally: &Tally, each: &mut dyn FnMut(&Key, &Amount)| {
             tally.iter().filter(|(key, _)| days.contains(key.day)).for_each(|(key, amount)| each(key, amount));
         };
-        if let From::Stored(head) = from {
+        if let Some(head) = head {
             if let Some(tally) = stored(connection, log, head)? {
                 of_days(&tally, each);
+                // Another node has stored what was counted here too.
+                self.forget(log, segment);
                 return Ok(());
             }
             if segment < first {
                 return Err(StoreError::Corrupt("a tally of archived entries that is not sound"));
             }
-            tracing::warn!(segment, "a tally is not sound; the log is counted");
+            if !self.parts.contains_key(&(log, segment)) {
+                tracing::warn!(segment, "a tally is not sound; the log is counted");
+            }
         }
         let from = segment.max(first);
         let part = self.parts.entry((log, segment)).or_insert_with(|| Part::new(from));

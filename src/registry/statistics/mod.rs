@@ -74,6 +74,7 @@ impl Registry {
     }
 
     async fn sum(&self, days: Days, sight: &Sight, by: Vec<By>) -> Result<Summed, Error> {
+        let _turn = self.turn().await?;
         let (store, reader, sight) = (Arc::clone(&self.store), self.tallies.reader(), sight.clone());
         let work = move || {
             let mut found = None;
@@ -95,6 +96,7 @@ impl Registry {
     }
 
     async fn stand(&self, now: Timestamp, sight: Sight) -> Result<Stand, Error> {
+        let _turn = self.turn().await?;
         let (register, version) = (Arc::clone(&self.register), self.index.list_version());
         let flags = blocking(move || register.read(version, |reader| reader.standing(now))).await?;
         let flags = flags.map_err(|error| {
