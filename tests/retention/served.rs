@@ -1,6 +1,7 @@
 //! What a registry answers about entries that are in archives, and about what came after them.
 
 use crate::registry::{Ran, assert_says, grow, run};
+use crate::support::postgres::Postgres;
 use crate::support::process::BINARY;
 use crate::support::{Server, client, eventually};
 use serde_json::json;
@@ -179,6 +180,21 @@ async fn a_backup_has_the_figures_of_what_is_archived_and_damage_to_them_is_told
     let told = "not copied: the figures of archived entries main/0 to before 65536 are damaged\n";
     assert!(ran.stderr.contains(told), "{ran:?}");
     assert_says(&ran.done(), &["statistics from: main/65536\n"]);
+    server.leave().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_moves_takes_the_figures_of_what_is_archived_along() {
+    let (mut server, _) = counted_and_archived().await;
+    let (url, new) = (Postgres::shared().create_database(), server.data().with_file_name("new"));
+    let mut command = Command::new(BINARY);
+    command.arg("migrate").arg("--from").arg(server.data()).args(["--to", &url, "--into"]).arg(&new);
+    let said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap().done();
+    assert_says(&said, &["statistics from: main/0\n"]);
+    let mut serve = Command::new(BINARY);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data"]).arg(new);
+    server.start_by(serve).await.unwrap();
+    assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
     server.leave().await;
 }
 
