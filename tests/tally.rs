@@ -8,7 +8,7 @@ use canhbao::domain::{
     Amount, CheckId, Counted, Currency, Day, Days, Decision, Money, Outcome, RequestId, Tally, Timestamp, Verdict,
     Warning,
 };
-use canhbao::log::{Act, Entry, Read, Resource, SEGMENT_ENTRIES, Tallies};
+use canhbao::log::{Act, Entry, Read, Resource, SEGMENT_ENTRIES, Tallies, reach};
 use canhbao::store::log::{LogBatch, LogNumber};
 use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::tree::TileRow;
@@ -264,4 +264,40 @@ fn more_than_a_request_counts_is_told_and_not_waited_for() {
     let checks = (0..9 * SEGMENT_ENTRIES).filter(|index| random(*index)[0] < 200).count();
     assert_eq!(total, u64::try_from(checks).unwrap());
     tallies.close();
+}
+
+#[test]
+fn a_copy_takes_the_tallies_that_belong_to_it_alone() {
+    let (home, earlier) = (Home::new(), Home::new());
+    home.append(0, 3 * SEGMENT_ENTRIES + 7);
+    // What a copy holds that was made before the third segment was whole.
+    earlier.append(0, 3 * SEGMENT_ENTRIES - 1);
+    let tallies = home.start();
+    home.wait_for(3);
+    tallies.close();
+    let reached = || {
+        let (mut taken, mut stored) = (Vec::new(), home.store.search_writer().unwrap());
+        let mut reaches = Vec::new();
+        earlier
+            .store
+            .read(&mut |registry| {
+                reaches = reach(registry, Some(stored.as_mut()), &mut |log, head, body| {
+                    assert!(log == earlier.log && Tally::from_bytes(body).is_some());
+                    taken.push(head.first_index);
+                    Ok(())
+                })?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(reaches.len(), 1);
+        (taken, reaches.remove(0))
+    };
+    let (taken, reach) = reached();
+    assert_eq!(taken, [0, SEGMENT_ENTRIES]);
+    assert_eq!((reach.from.to_string().as_str(), reach.unsound.len()), ("main/0", 0));
+    // Its entries are there to be counted, so that damage is worth no word.
+    home.change("UPDATE tally SET seal = x'00' WHERE place = $1", &[Value::Int(0)]);
+    let (taken, reach) = reached();
+    assert_eq!(taken, [SEGMENT_ENTRIES]);
+    assert_eq!((reach.from.to_string().as_str(), reach.unsound.len()), ("main/0", 0));
 }

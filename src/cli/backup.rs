@@ -3,10 +3,12 @@
 use super::audit::progress_bar;
 use super::stored::verify_database;
 use super::verify::read_kept;
-use super::{Failure, StoreArgs, run};
+use super::{Failure, StoreArgs, figures, run};
 use crate::config::Config;
+use crate::log::Reach;
 use crate::log::verify::Report;
 use crate::server::{self, Copy, DATABASE_FILE, Home};
+use crate::store::sqlite::SqliteStore;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
@@ -49,10 +51,13 @@ pub struct RotateKeyArgs {
 
 pub fn backup(args: &BackupArgs) -> Result<(), Failure> {
     let copy = copy(&args.data, &args.to)?;
-    let report = verify(&args.to, &args.checkpoints)?;
+    for damaged in figures::damaged(&copy.figures) {
+        eprintln!("canhbao: not copied: {damaged}");
+    }
+    let (report, reaches) = verify(&args.to, &args.checkpoints)?;
     copy.finish()?;
     println!("backed up: {}", args.to.display());
-    tell(&report);
+    tell(&report, &reaches);
     Ok(())
 }
 
@@ -62,10 +67,10 @@ pub fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     }
     verify(&args.from, &args.checkpoints)?;
     let copy = copy(&args.from, &args.to)?;
-    let report = verify(&args.to, &args.checkpoints)?;
+    let (report, reaches) = verify(&args.to, &args.checkpoints)?;
     copy.finish()?;
     println!("restored: {}", args.to.display());
-    tell(&report);
+    tell(&report, &reaches);
     let latest = report.latest.map(|latest| format!(", of {latest}")).unwrap_or_default();
     println!("the backup ends before log entry {}{latest}", report.size);
     println!("what was logged after that is lost; a checkpoint that somebody kept since then will tell");
@@ -86,17 +91,27 @@ fn copy(from: &Path, to: &Path) -> Result<Copy, Failure> {
     Ok(copy)
 }
 
-/// With the keys that lie in the directory itself.
-fn verify(data: &Path, checkpoints: &[PathBuf]) -> Result<Report, Failure> {
+/// The log, with the keys that lie in the directory itself, and the figures beside it.
+fn verify(data: &Path, checkpoints: &[PathBuf]) -> Result<(Report, Vec<Reach>), Failure> {
     let config = Config::read(data)?.checked()?;
     let keys = server::log_keys(data, &config.node)?;
-    verify_database(&data.join(DATABASE_FILE), &[], &keys, read_kept(checkpoints)?)
+    let report = verify_database(&data.join(DATABASE_FILE), &[], &keys, read_kept(checkpoints)?)?;
+    let reaches = server::figures(data)?;
+    match figures::damaged(&reaches).first() {
+        None => Ok((report, reaches)),
+        Some(damaged) => {
+            let search = SqliteStore::search_of(&data.join(DATABASE_FILE));
+            let words = "without that file it is taken, and statistics then begin after the archives";
+            Err(Failure::Said(format!("{}: {damaged}; {words}", search.display())))
+        }
+    }
 }
 
-fn tell(report: &Report) {
+fn tell(report: &Report, reaches: &[Reach]) {
     println!("entries: {} to before {}", report.start, report.size);
     println!("root: {}", BASE64.encode(report.root));
     println!("checkpoints met: {} of the log, {} given", report.checkpoints, report.kept);
+    figures::tell(reaches);
 }
 
 pub fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {

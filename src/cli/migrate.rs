@@ -1,14 +1,15 @@
 //! `migrate`: an embedded registry goes into a shared database, whole or not at all. Nothing is said to be there before it was
 //! read back and found equal, and the old directory is given up last.
 
-use super::Failure;
 use super::audit::progress_bar;
 use super::init::named_url;
 use super::run::now;
 use super::stored::verify_all;
+use super::{Failure, figures};
 use crate::config::Config;
 use crate::log::note::VerifierKey;
 use crate::log::verify::Report;
+use crate::log::{Reach, reach};
 use crate::server::{self, Database, Home, HomeError, PASSWORD_FILE, is_empty, open_shared, with_password};
 use crate::store::moving::{Sum, TABLES, times};
 use crate::store::postgres::{Address, PostgresStore};
@@ -63,7 +64,10 @@ pub fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
     }
     let address = with_password(address, args.password_file.as_deref())?;
     let moving = Moving { from: &args.from, source: source.as_ref(), address: &address, now: now() };
-    let (reports, sums) = moving.run()?;
+    let Moved { reports, sums, reaches } = moving.run()?;
+    for damaged in figures::damaged(&reaches) {
+        eprintln!("canhbao: not moved: {damaged}");
+    }
     if !settled {
         let (new, elsewhere) = home.settle(&args.into, &config, args.password_file.as_deref())?;
         for path in elsewhere {
@@ -73,6 +77,7 @@ pub fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
     }
     home.mark_moved(&place)?;
     tell(args, &reports, &sums);
+    figures::tell(&reaches);
     Ok(())
 }
 
@@ -88,6 +93,13 @@ fn tell(args: &MigrateArgs, reports: &Reports, sums: &Sums) {
     println!("canhbao serve --data {}", args.into.display());
 }
 
+/// What both have: the logs, the tables and, if they were moved now, the figures.
+struct Moved {
+    reports: Reports,
+    sums: Sums,
+    reaches: Vec<Reach>,
+}
+
 struct Moving<'a> {
     from: &'a Path,
     source: &'a dyn Store,
@@ -96,25 +108,30 @@ struct Moving<'a> {
 }
 
 impl Moving<'_> {
-    /// The logs and the tables, as both have them.
-    fn run(&self) -> Result<(Reports, Sums), Failure> {
+    fn run(&self) -> Result<Moved, Failure> {
         let before = self.of_source(|connection| self.verify(connection, self.from))?;
-        let sums = if is_empty(self.address)? { self.fill(&before)? } else { self.recognise(&before)? };
-        Ok((before, sums))
+        let (sums, reaches) =
+            if is_empty(self.address)? { self.fill(&before)? } else { (self.recognise(&before)?, Vec::new()) };
+        Ok(Moved { reports: before, sums, reaches })
     }
 
     /// Fills the database and reads it back, in one transaction: until it is found equal there is nothing in it.
-    fn fill(&self, before: &Reports) -> Result<Sums, Failure> {
+    fn fill(&self, before: &Reports) -> Result<(Sums, Vec<Reach>), Failure> {
         let rows = self.of_source(|connection| count(connection).map_err(of_store))?;
         let times = self.source.find(|connection| times(connection)).map_err(of_store)?;
         let bar = progress_bar(2 * rows, "{human_pos} of {human_len} rows written and read back");
         let mut done = Err(Failure::Said("nothing was moved".to_owned()));
+        let mut reaches = Vec::new();
         let filled = PostgresStore::fill(self.address, times, self.now, &mut |target| {
             let mut sums = Sums::new();
             self.source.read(&mut |source| {
                 for table in TABLES {
                     sums.push((table.name, table.copy(source, target, &mut || bar.inc(1))?));
                 }
+                let mut search = self.source.search_writer()?;
+                reaches = reach(source, Some(search.as_mut()), &mut |log, head, body| {
+                    store::tally::replace(target, log, head, body)
+                })?;
                 Ok(())
             })?;
             done = self.compare(target, &sums, before, &bar).map(|()| sums);
@@ -123,7 +140,7 @@ impl Moving<'_> {
         });
         bar.finish_and_clear();
         match (filled, done) {
-            (Ok(()), done) => done,
+            (Ok(()), done) => done.map(|sums| (sums, reaches)),
             (Err(_), Err(failure @ (Failure::Tampered(_) | Failure::Unreadable(_)))) => Err(failure),
             (Err(error), _) => Err(of_store(error)),
         }

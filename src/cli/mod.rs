@@ -5,6 +5,7 @@ mod admin;
 mod archive;
 mod audit;
 mod backup;
+mod figures;
 mod import;
 mod init;
 mod migrate;

@@ -89,7 +89,7 @@ impl<N: Need> Caller<N> {
         admit_by_quota(request, registry, &call, verified.state.limits().take(N::POLICY, NonZeroU32::MIN))?;
         let query = match request.query_string() {
             "" => Query::default(),
-            text => Query::parse(text, super::query_parameters(request.match_pattern().as_deref()))?,
+            text => Query::parse(text, super::query_parameters(request.method(), request.match_pattern().as_deref()))?,
         };
         Ok(Self { call, query, verified, need: PhantomData })
     }

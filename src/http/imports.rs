@@ -1,15 +1,16 @@
-//! `/v1/imports`: hand a file in, look at it, fetch its report, decide on it. A body is never held whole: it goes to disk as
-//! it comes.
+//! `/v1/imports`: hand a file in, find it, look at it, fetch its report, decide on it. A body is never held whole: it goes to
+//! disk as it comes.
 
 use super::body::{BODY_TIME_MAX, EmptyBody, Query, Unread, WORK_BYTES_MAX};
 use super::caller::{Caller, FlagApprove, FlagRead, FlagWrite};
 use super::flag_bodies::ReasonBody;
 use super::problem::{Problem, Slug};
+use super::search_body::CURSOR;
 use super::{XLSX, idempotency_key_of_digest, if_match, rendered, streamed};
-use crate::domain::import::{Defaults, FILE_BYTES_MAX, ImportForm};
+use crate::domain::import::{Defaults, FILE_BYTES_MAX, ImportForm, ImportState};
 use crate::domain::party::PartyId;
 use crate::domain::{Category, ImportId, SourceKind, Verdict};
-use crate::registry::{Error, NewImport, Received, Registry, Upload};
+use crate::registry::{Error, ImportFilter, NewImport, Received, Registry, Upload};
 use crate::sheet;
 use actix_web::dev::Payload;
 use actix_web::web::{Bytes, BytesMut};
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use std::future::poll_fn;
 use std::pin::Pin;
 
+const STATES: &str = "expected a state such as done";
 /// What is gathered before it is written.
 const WRITE_BYTES: usize = 1024 * 1024;
 
@@ -42,6 +44,15 @@ pub async fn create(
         Received::New(answered) => rendered(HttpResponse::Created(), answered),
         Received::Same(answered) => rendered(HttpResponse::Ok(), answered),
     })
+}
+
+pub async fn list(caller: Caller<FlagRead>, registry: &'static Registry) -> Result<HttpResponse, Problem> {
+    let filter = ImportFilter {
+        state: caller.query.value("state", STATES, ImportState::parse)?,
+        before: caller.query.value("cursor", CURSOR, ImportId::parse)?,
+        limit: caller.query.limit()?,
+    };
+    Ok(rendered(HttpResponse::Ok(), registry.list_imports(&caller.call, filter).await?))
 }
 
 pub async fn read(

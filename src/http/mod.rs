@@ -60,7 +60,7 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(at("/v1/flags/{id}/renew").post(flags::renew).done())
         .service(at("/v1/flags/{id}/amend").post(flags::amend).done())
         .service(at("/v1/flags/{id}/transfer").post(flags::transfer).done())
-        .service(at("/v1/imports").post(imports::create).done())
+        .service(at("/v1/imports").post(imports::create).get(imports::list).done())
         .service(at("/v1/imports/{id}").get(imports::read).done())
         .service(at("/v1/imports/{id}/report").get(imports::report).done())
         .service(at("/v1/imports/{id}/approve").post(imports::approve).done())
@@ -100,24 +100,29 @@ pub fn routes(app: &mut ServiceConfig) {
         .default_service(web::to(nowhere));
 }
 
-/// The query parameters that a URL knows; the others know none.
-fn query_parameters(pattern: Option<&str>) -> &'static [&'static str] {
+/// What a file is handed in with.
+const IMPORT_PARAMETERS: &[&str] = &[
+    "dry_run",
+    "bank",
+    "verdict",
+    "category",
+    "case",
+    "reason",
+    "document",
+    "issued_on",
+    "authority",
+    "source_kind",
+    "source_reference",
+    "unit",
+];
+
+/// The query parameters that a URL knows for a method; the others know none.
+fn query_parameters(method: &Method, pattern: Option<&str>) -> &'static [&'static str] {
+    if method == Method::POST {
+        return if pattern == Some("/v1/imports") { IMPORT_PARAMETERS } else { &[] };
+    }
     match pattern {
-        Some("/v1/imports") => &[
-            "dry_run",
-            "bank",
-            "verdict",
-            "category",
-            "case",
-            "reason",
-            "document",
-            "issued_on",
-            "authority",
-            "source_kind",
-            "source_reference",
-            "unit",
-        ],
-        Some("/v1/flags" | "/v1/objections") => &["state", "limit", "cursor"],
+        Some("/v1/flags" | "/v1/imports" | "/v1/objections") => &["state", "limit", "cursor"],
         Some("/v1/flags/duplicates" | "/v1/flags/unparsable") => &["limit", "cursor"],
         Some("/v1/flags/stale") => &["not_reviewed_days", "expiring_days", "limit", "cursor"],
         Some("/v1/flags/quality") => {

@@ -35,7 +35,7 @@ pub use measures::{BATCH_RECORDS, COMMIT_SECONDS};
 pub use record::{AppendError, Record, Refusal};
 pub use search::{Covered, Found, FoundIn, LogFilter, Merged, Piece, Reading, SEGMENT_ENTRIES, SearchIndex};
 pub use stored::{each_entry, stored_head};
-pub use tally::{Read, Tallies};
+pub use tally::{Reach, Read, Tallies, reach};
 pub use tree::{Head, Signers, StoredTiles};
 pub use view::{EntryView, SubjectView};
 

@@ -10,12 +10,15 @@ use crate::domain::import::{
 };
 use crate::domain::{Actor, Change, FlagId, ImportId, Timestamp};
 use crate::log::{Act, Resource};
-use crate::store::{self, Store, StoreError};
+use crate::store::imports::ImportPage;
+use crate::store::{self, Connection, Store, StoreError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Imports that one page looks at; a page for which that is not enough says where to go on.
+const LOOKED_MAX: usize = 5_000;
 /// Parts of one piece of a report.
 const REPORT_PARTS: u32 = 64;
 pub const REPORT_HEADER: &str = "row,result,flag,field,reason\n";
@@ -32,6 +35,14 @@ pub struct NewImport {
     pub form: ImportForm,
     pub charset: Option<String>,
     pub defaults: Defaults,
+}
+
+/// What a list of imports shows.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportFilter {
+    pub state: Option<ImportState>,
+    pub before: Option<ImportId>,
+    pub limit: u32,
 }
 
 /// Whether the file was new.
@@ -151,6 +162,17 @@ impl Registry {
         self.show_import(call, &import).await
     }
 
+    /// A page of the imports that the caller's unit and the units below handed in, newest first.
+    pub async fn list_imports(&self, call: &Call, filter: ImportFilter) -> Result<Answered, Error> {
+        let units = self.access.units_below(&call.actor.party);
+        let page = ImportPage { state: filter.state, before: filter.before, rows_max: filter.limit };
+        let read =
+            move |connection: &mut dyn Connection| store::imports::of_units(connection, &units, &page, LOOKED_MAX);
+        let (found, next_cursor) = self.read(read).await?;
+        let body = render(&ImportList { items: found.iter().map(ImportView::new).collect(), next_cursor })?;
+        self.answer_reading(self.entry(Act::ImportRead, call), body).await
+    }
+
     async fn show_import(&self, call: &Call, import: &Import) -> Result<Answered, Error> {
         let mut entry = self.entry(Act::ImportRead, call);
         entry.resource = Some(Resource::Import(import.id));
@@ -239,6 +261,12 @@ impl Pieces for Report {
         }
         Ok(Some(out).filter(|out| !out.is_empty()))
     }
+}
+
+#[derive(Serialize)]
+struct ImportList<'a> {
+    items: Vec<ImportView<'a>>,
+    next_cursor: Option<ImportId>,
 }
 
 /// An import as officers see it.

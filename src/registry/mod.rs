@@ -48,7 +48,7 @@ pub use flag_search::FlagSearch;
 pub use flags::Owner;
 pub use idempotency::IdempotencyKey;
 pub use import_files::Upload;
-pub use imports::{NewImport, Received};
+pub use imports::{ImportFilter, NewImport, Received};
 pub use log_stream::{LogForm, LogStream};
 pub use merging::VersionRead;
 pub use objections::{ObjectionFilter, Overdue};

@@ -7,14 +7,14 @@ use super::home::{
     DATABASE_FILE, Home, HomeError, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, UNFINISHED_FILE, failed,
     make_private_directory,
 };
-use super::{LogKey, ServeError, key_list};
+use super::{LogKey, ServeError, figures, key_list};
 use crate::auth::key_file::{create_private, read_private};
 use crate::auth::keys::SigningKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, FILE};
 use crate::domain::{Change, Timestamp};
 use crate::log::note::{Checkpoint, VerifierKey};
-use crate::log::{Log, Opening, Publish};
+use crate::log::{Log, Opening, Publish, Reach};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Store};
 use std::ffi::OsString;
@@ -151,16 +151,18 @@ pub struct Copy {
     path: PathBuf,
     /// Files that the configuration names and that lie elsewhere: they are not in the copy.
     pub elsewhere: Vec<PathBuf>,
+    /// What was found of the figures in the source.
+    pub figures: Vec<Reach>,
 }
 
 impl Copy {
     /// Of nothing yet.
     pub(super) fn of(to: &Path) -> Self {
-        Self { path: to.to_owned(), elsewhere: Vec::new() }
+        Self { path: to.to_owned(), elsewhere: Vec::new(), figures: Vec::new() }
     }
 
-    /// Copies the database, as it is at one moment, with the keys, the configuration and what this names. A server may go on
-    /// writing to `from`. Nothing in `to` is ever overwritten.
+    /// Copies the database, as it is at one moment, with the figures that belong to it, the keys, the configuration and what
+    /// this names. A server may go on writing to `from`. Nothing in `to` is ever overwritten.
     pub fn make(from: &Path, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, HomeError> {
         if !Home::exists(from) {
             return Err(HomeError::Missing(from.to_owned()));
@@ -189,6 +191,7 @@ impl Copy {
         copy.take(from, Path::new(FILE))?;
         SqliteStore::back_up(&from.join(DATABASE_FILE), &to.join(DATABASE_FILE), progress)?;
         sync(&to.join(DATABASE_FILE))?;
+        copy.figures = figures::copy(from, to)?;
         sync(to)?;
         // A key is changed in the files before it is in the database: equal now, they belong to what was copied.
         if key_files(&keys)? == key_files(&to.join(KEYS_DIRECTORY))? {

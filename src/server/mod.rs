@@ -2,6 +2,7 @@
 //! record is committed, and never after a failed commit.
 
 mod database;
+mod figures;
 mod files;
 mod home;
 mod keeping;
@@ -12,6 +13,7 @@ mod observe;
 mod tls;
 
 pub use database::{Database, is_empty, open_shared, with_password};
+pub use figures::figures;
 pub use files::{digest, parent, rename, sync};
 pub use home::{DATABASE_FILE, Home, HomeError, LOG_KEY_FILE, PASSWORD_FILE};
 pub use keeping::{Copy, OpenLog, log_keys, log_keys_of};

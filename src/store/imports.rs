@@ -1,6 +1,6 @@
 //! Statements over imports: their states, and the parts of their files that have been dealt with.
 
-use super::{Connection, Row, StoreError, Value, flags};
+use super::{Connection, Row, StoreError, Value, flags, units};
 use crate::domain::import::{Import, ImportPart, ImportState, ImportStep};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, ImportId};
@@ -118,8 +118,7 @@ pub fn unread_of(connection: &mut dyn Connection, node: &str) -> Result<HashSet<
         "SELECT id FROM import WHERE node = $1 AND state IN ('received', 'running')",
         &[Value::Text(node)],
         &mut |row| {
-            let id = row.blob(0)?.try_into().map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))?;
-            found.insert(ImportId::from_bytes(id));
+            found.insert(id(row, 0)?);
             Ok(())
         },
     )?;
@@ -139,6 +138,46 @@ pub fn next_of(connection: &mut dyn Connection, node: &str) -> Result<Option<Imp
         },
     )?;
     Ok(found)
+}
+
+/// Which imports are looked for, the newest first.
+#[derive(Clone, Copy)]
+pub struct ImportPage {
+    pub state: Option<ImportState>,
+    pub before: Option<ImportId>,
+    pub rows_max: u32,
+}
+
+/// A page of imports that these units handed in, and after which one the next page begins: those of all units are looked
+/// through, `looked_max` for a page. The key has them in order, and the files of years are a few thousand, so that an index by
+/// unit or state would spare next to nothing.
+pub fn of_units(
+    connection: &mut dyn Connection,
+    units: &[PartyId],
+    page: &ImportPage,
+    looked_max: usize,
+) -> Result<(Vec<Import>, Option<ImportId>), StoreError> {
+    let state = page.state.map_or("", ImportState::as_str);
+    units::page(page.before, page.rows_max, looked_max, &mut |before| {
+        let before = before.map_or([0xff; 16], |id| *id.as_bytes());
+        let mut found = Vec::new();
+        connection.query(
+            "SELECT id, unit, body FROM import WHERE id < $1 AND ($2 = '' OR state = $3) ORDER BY id DESC LIMIT $4",
+            &[Value::Blob(&before), Value::Text(state), Value::Text(state), Value::Int(units::ROWS_AT_ONCE.into())],
+            &mut |row| {
+                let unit = row.text(1)?;
+                let is_theirs = units.iter().any(|own| own.as_str() == unit);
+                found.push((id(row, 0)?, is_theirs.then(|| read_import(row, 2)).transpose()?));
+                Ok(())
+            },
+        )?;
+        Ok(found)
+    })
+}
+
+fn id(row: &dyn Row, column: usize) -> Result<ImportId, StoreError> {
+    let bytes = row.blob(column)?.try_into();
+    bytes.map(ImportId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))
 }
 
 fn read_import(row: &dyn Row, column: usize) -> Result<Import, StoreError> {

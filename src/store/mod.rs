@@ -20,6 +20,7 @@ pub mod search;
 pub mod sqlite;
 pub mod tally;
 pub mod tree;
+mod units;
 
 use crate::domain::Timestamp;
 

@@ -1,6 +1,6 @@
 //! Statements over objections.
 
-use super::{Connection, Row, StoreError, Value};
+use super::{Connection, Row, StoreError, Value, units};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, LogPosition, Objection, ObjectionId, ObjectionState, Timestamp};
 use std::collections::HashMap;
@@ -64,10 +64,7 @@ pub fn open_to(connection: &mut dyn Connection, flag: FlagId) -> Result<Option<O
         "SELECT id FROM objection WHERE flag = $1 AND state = 'open' ORDER BY id LIMIT 1",
         &[Value::Blob(flag.as_bytes())],
         &mut |row| {
-            let bytes = row.blob(0)?.try_into();
-            found = Some(
-                bytes.map(ObjectionId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))?,
-            );
+            found = Some(id(row, 0)?);
             Ok(())
         },
     )?;
@@ -123,9 +120,6 @@ pub fn of_flag(connection: &mut dyn Connection, flag: FlagId, rows_max: u32) -> 
     Ok(found)
 }
 
-/// Rows that are looked through at once.
-const ROWS_AT_ONCE: u32 = 500;
-
 /// Which objections are looked for, the newest first.
 #[derive(Clone, Copy)]
 pub struct ObjectionPage {
@@ -176,45 +170,35 @@ pub fn of_units(
     page: &ObjectionPage,
     looked_max: usize,
 ) -> Result<(Vec<Objection>, Option<ObjectionId>), StoreError> {
-    let shown = usize::try_from(page.rows_max).unwrap_or(usize::MAX);
-    let (mut found, mut looked, mut before) = (Vec::new(), 0, page.before);
-    loop {
-        let rows = of_all(connection, &ObjectionPage { before, rows_max: ROWS_AT_ONCE, ..*page })?;
-        if rows.is_empty() {
-            return Ok((found, None));
-        }
-        for (unit, objection) in rows {
-            let is_wanted = units.contains(&unit);
-            if looked == looked_max || (is_wanted && found.len() == shown) {
-                return Ok((found, before));
-            }
-            (before, looked) = (Some(objection.id), looked + 1);
-            if is_wanted {
-                found.push(objection);
-            }
-        }
-    }
+    units::page(page.before, page.rows_max, looked_max, &mut |before| {
+        of_all(connection, units, &ObjectionPage { before, rows_max: units::ROWS_AT_ONCE, ..*page })
+    })
 }
 
-/// Objections of all parties, each with the unit that answers it.
-fn of_all(connection: &mut dyn Connection, page: &ObjectionPage) -> Result<Vec<(PartyId, Objection)>, StoreError> {
+/// Objections of all parties, each only if one of the units answers it.
+fn of_all(
+    connection: &mut dyn Connection,
+    units: &[PartyId],
+    page: &ObjectionPage,
+) -> Result<units::Rows<ObjectionId, Objection>, StoreError> {
     let before = before(page);
     let (before, deadline, rows_max) = (Value::Blob(&before), deadline(page)?, Value::Int(page.rows_max.into()));
     let mut found = Vec::new();
     let mut each = |row: &dyn Row| -> Result<(), StoreError> {
-        let unit = PartyId::parse(row.text(0)?).ok_or(StoreError::Corrupt("a unit that is none"))?;
-        found.push((unit, read(row, 1)?));
+        let unit = row.text(0)?;
+        let is_theirs = units.iter().any(|own| own.as_str() == unit);
+        found.push((id(row, 1)?, is_theirs.then(|| read(row, 2)).transpose()?));
         Ok(())
     };
     match page.state {
         None => connection.query(
-            "SELECT flag.unit, objection.body FROM objection JOIN flag ON flag.id = objection.flag \
+            "SELECT flag.unit, objection.id, objection.body FROM objection JOIN flag ON flag.id = objection.flag \
              WHERE objection.id < $1 AND objection.deadline < $2 ORDER BY objection.id DESC LIMIT $3",
             &[before, deadline, rows_max],
             &mut each,
         )?,
         Some(state) => connection.query(
-            "SELECT flag.unit, objection.body FROM objection JOIN flag ON flag.id = objection.flag \
+            "SELECT flag.unit, objection.id, objection.body FROM objection JOIN flag ON flag.id = objection.flag \
              WHERE objection.state = $1 AND objection.id < $2 AND objection.deadline < $3 \
              ORDER BY objection.id DESC LIMIT $4",
             &[Value::Text(state.as_str()), before, deadline, rows_max],
@@ -238,6 +222,11 @@ fn deadline(page: &ObjectionPage) -> Result<Value<'static>, StoreError> {
 
 fn body(objection: &Objection) -> Result<String, StoreError> {
     serde_json::to_string(objection).map_err(|_| StoreError::Corrupt("an objection that JSON cannot hold"))
+}
+
+fn id(row: &dyn Row, column: usize) -> Result<ObjectionId, StoreError> {
+    let bytes = row.blob(column)?.try_into();
+    bytes.map(ObjectionId::from_bytes).map_err(|_| StoreError::Corrupt("an id that is not 16 bytes"))
 }
 
 fn read(row: &dyn Row, column: usize) -> Result<Objection, StoreError> {

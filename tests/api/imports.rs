@@ -13,7 +13,7 @@ async fn hand_in(server: &Server, key: &str, query: &str, media_type: &str, body
 }
 
 /// Waits until nothing more happens to an import by itself.
-async fn ended(server: &Server, id: &str) -> Value {
+pub async fn ended(server: &Server, id: &str) -> Value {
     let path = format!("/v1/imports/{id}");
     let is_under_way =
         |import: &Value| ["received", "running", "approving", "rejecting"].contains(&import["state"].as_str().unwrap());
@@ -47,11 +47,11 @@ pub fn account_row(number: &str) -> String {
     format!("VCB,{number},warn,mule,HN-1,Receives and moves on")
 }
 
-fn csv(rows: &[String]) -> String {
+pub fn csv(rows: &[String]) -> String {
     format!("{HEADER}\n{}\n", rows.join("\n"))
 }
 
-async fn decide(server: &Server, import: &Value, by: &str, what: &str) -> Answer {
+pub async fn decide(server: &Server, import: &Value, by: &str, what: &str) -> Answer {
     let path = format!("/v1/imports/{}/{what}", import["id"].as_str().unwrap());
     let ask = server.post(&path).by(by).if_match(&format!("\"{}\"", import["version"]));
     let body = if what == "approve" { json!({}) } else { json!({ "reason": "Not ours" }) };

@@ -1,9 +1,13 @@
 //! What a registry answers about entries that are in archives, and about what came after them.
 
-use crate::registry::{grow, run};
+use crate::registry::{Ran, assert_says, grow, run};
+use crate::support::postgres::Postgres;
 use crate::support::process::BINARY;
 use crate::support::{Server, client, eventually};
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,8 +83,9 @@ async fn counted(server: &Server) -> (u64, String) {
     (told["total"]["checks"].as_u64().unwrap(), told["counted_from"].as_str().unwrap().to_owned())
 }
 
-#[tokio::test]
-async fn what_was_counted_before_it_was_archived_stays_and_what_is_lost_is_told() {
+/// A registry that is not being served: its two first segments were counted, and then the first one and a part of the second
+/// were archived. With the first entry that is left.
+async fn counted_and_archived() -> (Server, u64) {
     let mut server = Server::start_embedded(10).await;
     server.stop().await;
     let before = grow(&server.data(), 66_000).await;
@@ -99,10 +104,106 @@ async fn what_was_counted_before_it_was_archived_stays_and_what_is_lost_is_told(
     let said = run(command.arg("--to").arg(server.data().with_file_name("archive"))).done();
     let first: u64 =
         said.lines().find_map(|line| line.strip_prefix("archived: entries 0 to before ")).unwrap().parse().unwrap();
-    // The archive ends within the second segment.
     assert!((65_537..131_072).contains(&first), "{first}");
+    (server, first)
+}
+
+/// `canhbao backup` or `restore`, from one directory to another.
+fn copied(what: &str, from: &Path, to: &Path) -> Ran {
+    let from_flag = if what == "backup" { "--data" } else { "--from" };
+    run(Command::new(BINARY).arg(what).arg(from_flag).arg(from).arg("--to").arg(to))
+}
+
+#[tokio::test]
+async fn a_backup_has_the_figures_of_what_is_archived_and_damage_to_them_is_told() {
+    let (mut server, first) = counted_and_archived().await;
+    server.start_again().await;
+    let figures = counted(&server).await;
+    assert_eq!(figures, (132_000, "main/0".to_owned()));
+    let path = |name: &str| server.data().with_file_name(name);
+    let backup = path("backup");
+    assert_says(&copied("backup", &server.data(), &backup).done(), &["statistics from: main/0\n"]);
+    let search = |place: &Path| place.join("search.sqlite3");
+    assert_eq!(fs::metadata(search(&backup)).unwrap().permissions().mode() & 0o777, 0o600);
+    // A backup with something done to it, and what comes of restoring it.
+    let restored = |name: &str, harm: &dyn Fn(&Path)| {
+        let [harmed, to] = [path(name), path(&format!("from-{name}"))];
+        run(Command::new("cp").arg("-a").arg(&backup).arg(&harmed)).done();
+        harm(&search(&harmed));
+        (copied("restore", &harmed, &to), to)
+    };
+    let sql = |change: &'static str| {
+        move |file: &Path| assert_eq!(rusqlite::Connection::open(file).unwrap().execute(change, []).unwrap(), 1)
+    };
+    for (name, change) in [
+        (
+            "body",
+            "UPDATE tally SET body = CAST(replace(CAST(body AS TEXT), '970436', '970437') AS BLOB) WHERE place = 0",
+        ),
+        ("day", "UPDATE tally SET last_day = last_day + 1 WHERE place = 65536"),
+        ("seal", "UPDATE tally SET seal = zeroblob(32) WHERE place = 0"),
+    ] {
+        let (ran, to) = restored(name, &sql(change));
+        ran.failed(1, "are damaged; without that file it is taken");
+        assert!(!to.exists(), "{name}");
+    }
+    let (ran, _) = restored("other", &|file| fs::write(file, "no database").unwrap());
+    ran.failed(1, "is damaged, or of another version");
+    let (ran, _) = restored("torn", &|file| {
+        fs::File::options().write(true).open(file).and_then(|file| file.set_len(16_384)).unwrap();
+    });
+    ran.failed(1, "the figures cannot be read");
+    // What is gone without a trace is told all the same.
+    let gone = |name: &str, harm: &dyn Fn(&Path), from: u64| {
+        let (ran, _) = restored(name, harm);
+        let told = format!("nothing is counted of the archived entries before main/{from}\n");
+        assert!(ran.stderr.contains(&told), "{ran:?}");
+        assert_says(&ran.done(), &[&format!("statistics from: main/{from}\n")]);
+    };
+    gone("row", &sql("DELETE FROM tally WHERE place = 0"), 65_536);
+    gone("file", &|file| fs::remove_file(file).unwrap(), first);
+    // The directory is lost, and another one goes on from the backup.
+    let (data, lost) = (server.data(), path("lost"));
+    server.stop().await;
+    fs::rename(&data, &lost).unwrap();
+    assert_says(&copied("restore", &backup, &data).done(), &["statistics from: main/0\n"]);
+    for name in ["demo.json", "tls/ca.pem"] {
+        fs::copy(lost.join(name), data.join(name)).unwrap();
+    }
+    let serve = server.serve();
+    server.start_by(serve).await.unwrap();
+    assert_eq!(counted(&server).await, figures);
+    server.stop().await;
+    // Figures that are damaged before they are backed up do not keep the rest from it.
+    sql("UPDATE tally SET seal = zeroblob(32) WHERE place = 0")(&search(&lost));
+    let ran = copied("backup", &lost, &lost.with_file_name("second"));
+    let told = "not copied: the figures of archived entries main/0 to before 65536 are damaged\n";
+    assert!(ran.stderr.contains(told), "{ran:?}");
+    assert_says(&ran.done(), &["statistics from: main/65536\n"]);
+    server.leave().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_moves_takes_the_figures_of_what_is_archived_along() {
+    let (mut server, _) = counted_and_archived().await;
+    let (url, new) = (Postgres::shared().create_database(), server.data().with_file_name("new"));
+    let mut command = Command::new(BINARY);
+    command.arg("migrate").arg("--from").arg(server.data()).args(["--to", &url, "--into"]).arg(&new);
+    let said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap().done();
+    assert_says(&said, &["statistics from: main/0\n"]);
+    let mut serve = Command::new(BINARY);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data"]).arg(new);
+    server.start_by(serve).await.unwrap();
+    assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
+    server.leave().await;
+}
+
+#[tokio::test]
+async fn what_was_counted_before_it_was_archived_stays_and_what_is_lost_is_told() {
+    let (mut server, first) = counted_and_archived().await;
     server.start_again().await;
     assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
+    let search = server.data().join("search.sqlite3");
     let lose = |place: i64| {
         let database = rusqlite::Connection::open(&search).unwrap();
         assert_eq!(database.execute("DELETE FROM tally WHERE place = ?1", [place]).unwrap(), 1);

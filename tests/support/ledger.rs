@@ -116,7 +116,9 @@ impl Sighting {
             "POST /v1/objections/{}/uphold" => Act::ObjectionUphold,
             "POST /v1/objections/{}/dismiss" => Act::ObjectionDismiss,
             "POST /v1/imports" if self.status == 201 => Act::ImportReceive,
-            "POST /v1/imports" | "GET /v1/imports/{}" | "GET /v1/imports/{}/report" => Act::ImportRead,
+            "POST /v1/imports" | "GET /v1/imports" | "GET /v1/imports/{}" | "GET /v1/imports/{}/report" => {
+                Act::ImportRead
+            }
             "POST /v1/imports/{}/approve" => Act::ImportApprove,
             "POST /v1/imports/{}/reject" => Act::ImportReject,
             "GET /v1/flags/export" => Act::FlagExport,

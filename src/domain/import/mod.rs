@@ -45,6 +45,17 @@ pub enum ImportState {
 }
 
 impl ImportState {
+    pub const ALL: [Self; 8] = [
+        Self::Received,
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Approving,
+        Self::Approved,
+        Self::Rejecting,
+        Self::Rejected,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Received => "received",
@@ -56,6 +67,10 @@ impl ImportState {
             Self::Rejecting => "rejecting",
             Self::Rejected => "rejected",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 

@@ -7,9 +7,11 @@
 
 mod builder;
 mod count;
+mod reach;
 mod reading;
 
 pub use builder::Tallies;
+pub use reach::{Reach, reach};
 pub use reading::Read;
 
 use crate::domain::{Day, Tally};
@@ -53,6 +55,11 @@ fn store(
 fn stored(connection: &mut dyn Connection, log: LogNumber, head: &Head) -> Result<Option<Tally>, StoreError> {
     let Some(root) = store::tree::tile_root(connection, log, head.first_index, SEGMENT_LEVEL)? else { return Ok(None) };
     let Some(body) = store::tally::body(connection, log, head.first_index)? else { return Ok(None) };
-    let expected = seal(&root, head.first_index, head.first_day, head.last_day, &body);
-    Ok(if expected.as_slice() == head.seal { Tally::from_bytes(&body) } else { None })
+    Ok(unsealed(&root, head, &body))
+}
+
+/// As `stored`, of what was read.
+fn unsealed(root: &[u8; 32], head: &Head, body: &[u8]) -> Option<Tally> {
+    let expected = seal(root, head.first_index, head.first_day, head.last_day, body);
+    if expected.as_slice() == head.seal { Tally::from_bytes(body) } else { None }
 }

@@ -181,7 +181,7 @@ impl Part {
 }
 
 /// The first entry from which on all are counted or can be: what is archived counts as far back as its segments are stored.
-fn begin(heads: &BTreeMap<u64, Head>, first: u64) -> u64 {
+pub(super) fn begin(heads: &BTreeMap<u64, Head>, first: u64) -> u64 {
     let mut segment = first - first % SEGMENT_ENTRIES;
     let mut begin = if heads.contains_key(&segment) { segment } else { first };
     while begin == segment

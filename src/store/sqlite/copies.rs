@@ -2,13 +2,16 @@
 //! is of one moment, and the writer is never made to wait for it.
 
 use super::migrations::archive_schema;
-use super::{ARCHIVE_VERSION, Access, PAGE_BYTES, STATEMENTS_CACHED_MAX, SqliteConnection, SqliteStore, has_wal};
+use super::{
+    ARCHIVE_VERSION, Access, PAGE_BYTES, SEARCH_FILE, SEARCH_SCHEMA, SEARCH_VERSION, STATEMENTS_CACHED_MAX,
+    SqliteConnection, SqliteStore, has_wal,
+};
 use crate::store::{Connection, StoreError};
 use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// 4 MiB, then a breath, so that the disk is also there for the writer.
 const PAGES_AT_ONCE: i32 = 256;
@@ -16,20 +19,40 @@ const PAUSE: Duration = Duration::from_millis(2);
 const OWNER_READS_AND_WRITES: u32 = 0o600;
 
 impl SqliteStore {
-    /// Makes an empty archive. It is not journaled, since only a whole one counts: the caller syncs the file at the end.
+    /// Makes an empty archive.
     pub fn create_archive(path: &Path) -> Result<Box<dyn Connection + Send>, StoreError> {
-        // SQLite would make it for everybody to read.
-        let made = std::fs::File::options().write(true).create_new(true).mode(OWNER_READS_AND_WRITES).open(path);
-        made.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))?;
-        let inner = rusqlite::Connection::open_with_flags(path, OpenFlags::default())?;
-        inner.pragma_update(None, "page_size", PAGE_BYTES)?;
-        inner.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
-        inner.pragma_update(None, "synchronous", "OFF")?;
-        inner.pragma_update(None, "user_version", ARCHIVE_VERSION)?;
-        inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
         let schema = archive_schema().ok_or(StoreError::Corrupt("no schema of an archive"))?;
-        inner.execute_batch(&schema)?;
-        Ok(Box::new(SqliteConnection { inner }))
+        create(path, ARCHIVE_VERSION, &schema)
+    }
+
+    /// Makes an empty search index beside a database that was copied.
+    pub fn create_search(database: &Path) -> Result<Box<dyn Connection + Send>, StoreError> {
+        create(&Self::search_of(database), SEARCH_VERSION, SEARCH_SCHEMA)
+    }
+
+    /// Where the search index of a database lies.
+    pub fn search_of(database: &Path) -> PathBuf {
+        database.with_file_name(SEARCH_FILE)
+    }
+
+    /// Does `work` with the search index of a database, which a server may be writing to; without one if there is none.
+    pub fn with_search<T>(
+        database: &Path,
+        work: impl FnOnce(Option<&mut dyn Connection>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let path = Self::search_of(database);
+        if !path.exists() {
+            return work(None);
+        }
+        let before = written(&path)?;
+        let store = Self::unchecked_copy(&path);
+        let mut connection = store.open_reader()?;
+        if !connection.is_of(SEARCH_VERSION) {
+            return Err(StoreError::Engine("it is damaged, or of another version".to_owned()));
+        }
+        let done = work(Some(&mut connection))?;
+        store.must_be_as(before)?;
+        Ok(done)
     }
 
     /// A connection of its own that only reads.
@@ -43,10 +66,6 @@ impl SqliteStore {
         if to.exists() {
             return Err(StoreError::Engine(format!("{} exists already", to.display())));
         }
-        let written = |path: &Path| {
-            let found = std::fs::metadata(path).and_then(|found| Ok((found.len(), found.modified()?)));
-            found.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))
-        };
         let before = written(from)?;
         // Nothing is written to the source: it may be evidence, or lie on a read-only medium.
         let store = Self::open_copy(from)?;
@@ -65,13 +84,40 @@ impl SqliteStore {
             }
             std::thread::sleep(PAUSE);
         }
-        // Without a `-wal` file nobody had the source open, and it was read without a lock.
-        if store.access == Access::LoneCopy && (has_wal(from) || written(from)? != before) {
-            return Err(StoreError::Engine(format!("{}: somebody wrote to it meanwhile; do it again", from.display())));
-        }
+        store.must_be_as(before)?;
         drop(backup);
         // The log proves itself; of the rest, this alone tells that no disk damaged it.
         let found: String = target.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         if found == "ok" { Ok(()) } else { Err(StoreError::Engine(format!("the database is damaged: {found}"))) }
     }
+
+    /// Without a `-wal` file nobody had the file open, and it was read without a lock: nobody may have written to it since.
+    fn must_be_as(&self, before: (u64, SystemTime)) -> Result<(), StoreError> {
+        let path = &self.path;
+        if self.access == Access::LoneCopy && (has_wal(path) || written(path)? != before) {
+            return Err(StoreError::Engine(format!("{}: somebody wrote to it meanwhile; do it again", path.display())));
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file with nothing but tables. It is not journaled, since only a whole one counts: the caller syncs it at the end.
+fn create(path: &Path, version: i64, schema: &str) -> Result<Box<dyn Connection + Send>, StoreError> {
+    // SQLite would make it for everybody to read.
+    let made = std::fs::File::options().write(true).create_new(true).mode(OWNER_READS_AND_WRITES).open(path);
+    made.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))?;
+    let inner = rusqlite::Connection::open_with_flags(path, OpenFlags::default())?;
+    inner.pragma_update(None, "page_size", PAGE_BYTES)?;
+    inner.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+    inner.pragma_update(None, "synchronous", "OFF")?;
+    inner.pragma_update(None, "user_version", version)?;
+    inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+    inner.execute_batch(schema)?;
+    Ok(Box::new(SqliteConnection { inner }))
+}
+
+/// How long a file is and when it was last written to.
+fn written(path: &Path) -> Result<(u64, SystemTime), StoreError> {
+    let found = std::fs::metadata(path).and_then(|found| Ok((found.len(), found.modified()?)));
+    found.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))
 }

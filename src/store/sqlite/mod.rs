@@ -15,7 +15,7 @@ use std::sync::Mutex;
 /// 3.51.3: older versions can corrupt a WAL database.
 const VERSION_MIN: i32 = 3_051_003;
 const SEARCH_SCHEMA: &str = include_str!("../search.sql");
-/// Of `SEARCH_SCHEMA`: a file of another version is made anew.
+/// Of `SEARCH_SCHEMA`: a file of another version is made anew, without the tallies of archived entries that it may hold.
 const SEARCH_VERSION: i64 = 3;
 const SEARCH_FILE: &str = "search.sqlite3";
 /// Says that a file is an archive, and of which form; a registry's database says 0.
@@ -81,8 +81,7 @@ impl SqliteStore {
     /// Opens a copy of a database, or an archive, to read it only. The schema of a copy must be this program's, since it is
     /// not brought up to date; that of an archive never changes.
     pub fn open_copy(path: &Path) -> Result<Self, StoreError> {
-        let access = if has_wal(path) { Access::Copy } else { Access::LoneCopy };
-        let store = Self { path: path.to_path_buf(), access, idle: Mutex::new(Vec::new()) };
+        let store = Self::unchecked_copy(path);
         let mut connection = store.open_reader()?;
         if connection.is_of(ARCHIVE_VERSION) {
             return Ok(store);
@@ -94,18 +93,22 @@ impl SqliteStore {
         Ok(store)
     }
 
+    fn unchecked_copy(path: &Path) -> Self {
+        let access = if has_wal(path) { Access::Copy } else { Access::LoneCopy };
+        Self { path: path.to_path_buf(), access, idle: Mutex::new(Vec::new()) }
+    }
+
     /// Whether the file says that it is an archive.
     pub fn is_archive(&self) -> Result<bool, StoreError> {
         Ok(self.open_reader()?.is_of(ARCHIVE_VERSION))
     }
 
-    /// The search index lies beside the database.
     fn search_path(&self) -> PathBuf {
-        self.path.with_file_name(SEARCH_FILE)
+        Self::search_of(&self.path)
     }
 
-    /// Sees to it that the search index can be used. What is no such index, or is damaged, holds nothing that cannot be
-    /// made again, and is made anew.
+    /// Sees to it that the search index can be used. What is no such index, or is damaged, is made anew: it holds nothing
+    /// that cannot be made again, but for tallies of archived entries, and of those a backup has others.
     fn prepare_search(&self) -> Result<(), StoreError> {
         let usable = self.search_path().exists() && self.open_search().is_ok_and(|found| found.is_of(SEARCH_VERSION));
         if usable {
