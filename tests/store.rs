@@ -28,7 +28,8 @@ use canhbao::store::search::Segment;
 use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::tree::TileRow;
 use canhbao::store::{
-    Connection, Row, Store, StoreError, Value, access, answers, changes, corrections, flags, history, search, tree,
+    Connection, Row, Statement, Store, StoreError, Value, access, answers, changes, corrections, flags, history,
+    search, tree,
 };
 use postgres::Postgres;
 use std::collections::BTreeMap;
@@ -175,6 +176,38 @@ fn a_part_is_undone_alone() {
             })
             .unwrap();
         assert_eq!(found, [2, 3, 4]);
+    });
+}
+
+#[test]
+fn statements_that_are_run_together_are_run_in_order_and_each_tells_its_rows() {
+    on_both(|bench| {
+        let store = bench.open();
+        let mut writer = store.writer().unwrap();
+        let writer = writer.as_mut();
+        let insert = "INSERT INTO change (number, at, node, log_index, kind) VALUES ($1, 1, 'a', 1, 'flag')";
+        let put = |number| Statement { sql: insert, values: vec![Value::Int(number)] };
+        let step = |from, to| {
+            let sql = "UPDATE change_head SET number = $1 WHERE number = $2";
+            Statement { sql, values: vec![Value::Int(to), Value::Int(from)] }
+        };
+        writer.begin().unwrap();
+        writer.begin_part().unwrap();
+        let rows = writer.execute_all(&[step(0, 7), put(1), step(0, 8), step(7, 9), put(2)]).unwrap();
+        assert_eq!(rows, [1, 1, 0, 1, 1]);
+        writer.keep_part().unwrap();
+        writer.begin_part().unwrap();
+        assert!(matches!(writer.execute_all(&[put(4), put(2), put(5)]), Err(StoreError::Engine(_))), "it is there");
+        writer.undo_part().unwrap();
+        assert_eq!(writer.execute_all(&[]).unwrap(), [0_u64; 0]);
+        writer.commit().unwrap();
+        let mut found = Vec::new();
+        let read = writer.query("SELECT number FROM change ORDER BY number", &[], &mut |row| {
+            found.push(row.int(0)?);
+            Ok(())
+        });
+        read.unwrap();
+        assert_eq!(found, [1, 2]);
     });
 }
 

@@ -1,6 +1,6 @@
 //! Statements over flags: the current list (`flag`) and every version (`flag_version`). They are found by `sqlite::register`.
 
-use super::{Connection, Row, StoreError, Value};
+use super::{Connection, Row, Statement, StoreError, Value};
 use crate::domain::{Category, Flag, FlagId, ListedFlag, Subject, Timestamp, Verdict};
 use std::sync::LazyLock;
 
@@ -21,8 +21,13 @@ static INSERT_ONE: LazyLock<String> =
     LazyLock::new(|| format!("{} ON CONFLICT (id) DO NOTHING", with_rows(INSERT_FLAG, FLAG_COLUMNS, 1)));
 static INSERT_BULK: LazyLock<String> =
     LazyLock::new(|| format!("{} ON CONFLICT (id) DO NOTHING", with_rows(INSERT_FLAG, FLAG_COLUMNS, BULK_ROWS)));
-static INSERT_VERSION_ONE: LazyLock<String> = LazyLock::new(|| with_rows(INSERT_VERSION, VERSION_COLUMNS, 1));
-static INSERT_VERSION_BULK: LazyLock<String> = LazyLock::new(|| with_rows(INSERT_VERSION, VERSION_COLUMNS, BULK_ROWS));
+// A version that is there already is no error of the statement, so that the transaction it is part of can go on.
+static INSERT_VERSION_ONE: LazyLock<String> = LazyLock::new(|| {
+    format!("{} ON CONFLICT (flag, version) DO NOTHING", with_rows(INSERT_VERSION, VERSION_COLUMNS, 1))
+});
+static INSERT_VERSION_BULK: LazyLock<String> = LazyLock::new(|| {
+    format!("{} ON CONFLICT (flag, version) DO NOTHING", with_rows(INSERT_VERSION, VERSION_COLUMNS, BULK_ROWS))
+});
 
 /// A statement with `rows` rows of parameters.
 fn with_rows(insert: &str, columns: usize, rows: usize) -> String {
@@ -40,8 +45,8 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
         flags.iter().map(|flag| (flag.subject.canonical(), linked_text(flag))).collect();
     let all: Vec<(&Flag, &(String, Option<String>))> = flags.iter().copied().zip(&texts).collect();
     let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
-    let mut stored = 0;
     let parts = bulks.iter().map(|bulk| (INSERT_BULK.as_str(), bulk.as_slice()));
+    let mut statements = Vec::new();
     for (sql, part) in parts.chain(rest.chunks(1).map(|one| (INSERT_ONE.as_str(), one))) {
         let mut values = Vec::with_capacity(part.len() * FLAG_COLUMNS);
         for (flag, (subject, linked)) in part {
@@ -60,30 +65,37 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
                 Value::Text(flag.unit().as_str()),
             ]);
         }
-        stored += connection.execute(sql, &values)?;
+        statements.push(Statement { sql, values });
     }
-    if usize::try_from(stored) != Ok(flags.len()) {
-        return Ok(false);
-    }
-    insert_versions(connection, flags, change)?;
-    Ok(true)
+    write(connection, statements, flags, change)
 }
 
-fn insert_versions(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<(), StoreError> {
+/// Runs what makes these versions the newest, and keeps them; false if not each of them was made the newest.
+fn write(
+    connection: &mut dyn Connection,
+    newest: Vec<Statement<'_>>,
+    flags: &[&Flag],
+    change: u64,
+) -> Result<bool, StoreError> {
     let bodies: Result<Vec<String>, _> = flags.iter().map(serde_json::to_string).collect();
     let bodies = bodies.map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
     let all: Vec<(&Flag, &String)> = flags.iter().copied().zip(&bodies).collect();
     let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
     let parts = bulks.iter().map(|bulk| (INSERT_VERSION_BULK.as_str(), bulk.as_slice()));
+    let made = newest.len();
+    let mut statements = newest;
     for (sql, part) in parts.chain(rest.chunks(1).map(|one| (INSERT_VERSION_ONE.as_str(), one))) {
         let mut values = Vec::with_capacity(part.len() * VERSION_COLUMNS);
         for (flag, body) in part {
             let version = Value::Int(flag.version.into());
             values.extend([Value::Blob(flag.id.as_bytes()), version, Value::count(change)?, Value::Text(body)]);
         }
-        connection.execute(sql, &values)?;
+        statements.push(Statement { sql, values });
     }
-    Ok(())
+    let touched = connection.execute_all(&statements)?;
+    let (made, kept) = touched.split_at_checked(made).ok_or(StoreError::Corrupt("fewer answers than statements"))?;
+    let is_all = |touched: &[u64]| usize::try_from(touched.iter().sum::<u64>()) == Ok(flags.len());
+    Ok(is_all(made) && is_all(kept))
 }
 
 /// The values of the statement below before the ids.
@@ -102,6 +114,7 @@ pub fn update_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
     let alike = |flag: &Flag| (flag.state.as_str(), flag.version, flag.since, flag.expires_at);
     let mut sorted = flags.to_vec();
     sorted.sort_by_key(|flag| (alike(flag), flag.id));
+    let mut statements = Vec::new();
     for group in sorted.chunk_by(|a, b| alike(a) == alike(b)) {
         for part in group.chunks(BULK_ROWS) {
             let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
@@ -115,40 +128,32 @@ pub fn update_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
             // An id that is named again changes nothing.
             let ids = part.iter().chain(std::iter::repeat(last)).take(BULK_ROWS);
             values.extend(ids.map(|flag| Value::Blob(flag.id.as_bytes())));
-            if usize::try_from(connection.execute(MOVE_BULK.as_str(), &values)?) != Ok(part.len()) {
-                return Ok(false);
-            }
+            statements.push(Statement { sql: MOVE_BULK.as_str(), values });
         }
     }
-    insert_versions(connection, flags, change)?;
-    Ok(true)
+    write(connection, statements, flags, change)
 }
 
 /// Replaces the version `replaces` with a newer one; false if that is not the version stored.
 pub fn update(connection: &mut dyn Connection, flag: &Flag, replaces: u32, change: u64) -> Result<bool, StoreError> {
     let linked = linked_text(flag);
-    let rows = connection.execute(
-        "UPDATE flag SET verdict = $1, category = $2, case_ref = $3, state = $4, version = $5, since = $6, \
-         expires_at = $7, document = $8, linked = $9, unit = $10 WHERE id = $11 AND version = $12",
-        &[
-            Value::Text(flag.verdict.as_str()),
-            Value::Text(flag.category.as_str()),
-            Value::Text(&flag.case),
-            Value::Text(flag.state.as_str()),
-            Value::Int(flag.version.into()),
-            optional_time(flag.since)?,
-            optional_time(flag.expires_at)?,
-            flag.legal_basis.as_ref().map_or(Value::Null, |basis| Value::Text(&basis.document)),
-            linked.as_deref().map_or(Value::Null, Value::Text),
-            Value::Text(flag.unit().as_str()),
-            Value::Blob(flag.id.as_bytes()),
-            Value::Int(replaces.into()),
-        ],
-    )?;
-    if rows == 1 {
-        insert_versions(connection, &[flag], change)?;
-    }
-    Ok(rows == 1)
+    let values = vec![
+        Value::Text(flag.verdict.as_str()),
+        Value::Text(flag.category.as_str()),
+        Value::Text(&flag.case),
+        Value::Text(flag.state.as_str()),
+        Value::Int(flag.version.into()),
+        optional_time(flag.since)?,
+        optional_time(flag.expires_at)?,
+        flag.legal_basis.as_ref().map_or(Value::Null, |basis| Value::Text(&basis.document)),
+        linked.as_deref().map_or(Value::Null, Value::Text),
+        Value::Text(flag.unit().as_str()),
+        Value::Blob(flag.id.as_bytes()),
+        Value::Int(replaces.into()),
+    ];
+    let sql = "UPDATE flag SET verdict = $1, category = $2, case_ref = $3, state = $4, version = $5, since = $6, \
+               expires_at = $7, document = $8, linked = $9, unit = $10 WHERE id = $11 AND version = $12";
+    write(connection, vec![Statement { sql, values }], &[flag], change)
 }
 
 fn linked_text(flag: &Flag) -> Option<String> {

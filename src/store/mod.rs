@@ -109,6 +109,12 @@ pub trait Connection {
     /// Runs a statement; returns how many rows it touched.
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError>;
 
+    /// Runs statements in order, as if each by itself, without waiting for one before the next is sent where that costs time;
+    /// returns how many rows each touched. What runs after one that touched none may have to be undone.
+    fn execute_all(&mut self, statements: &[Statement<'_>]) -> Result<Vec<u64>, StoreError> {
+        statements.iter().map(|statement| self.execute(statement.sql, &statement.values)).collect()
+    }
+
     /// Streams the rows of a query.
     fn query(
         &mut self,
@@ -116,6 +122,12 @@ pub trait Connection {
         values: &[Value<'_>],
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+}
+
+/// A statement with its values, which is run later.
+pub struct Statement<'a> {
+    pub sql: &'static str,
+    pub values: Vec<Value<'a>>,
 }
 
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use canhbao::clock::Stopwatch;
 use canhbao::domain::Timestamp;
 use canhbao::store::log::{self, LogBatch};
 use canhbao::store::postgres::{Address, BulkTable, PostgresStore};
-use canhbao::store::{Connection, Store, StoreError, Value, tree};
+use canhbao::store::{Connection, Statement, Store, StoreError, Value, tree};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -468,6 +468,13 @@ fn a_batch_costs_three_ways_to_the_server_and_back() {
         writer.keep_part().unwrap();
     });
     assert_eq!(turns.load(Ordering::SeqCst) - before, 2, "parts cost none");
+    let before = turns.load(Ordering::SeqCst);
+    committed(writer.as_mut(), |writer| {
+        let heard =
+            || Statement { sql: "UPDATE log SET heard_at = heard_at WHERE node = $1", values: vec![Value::Text("a")] };
+        writer.execute_all(&[heard(), heard(), heard()]).unwrap();
+    });
+    assert!(turns.load(Ordering::SeqCst) - before <= 3, "what is run together is sent together");
 }
 
 #[test]

@@ -4,8 +4,9 @@
 use super::failure::{self, WrongValue};
 use super::session::{Purpose, Route, Session, types};
 use crate::domain::Timestamp;
-use crate::store::{Connection, Row, StoreError, Value};
+use crate::store::{self, Connection, Row, StoreError, Value};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,6 +286,25 @@ impl Connection for PostgresConnection {
 
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
         self.answered(sql, values, async |client, statement, values| client.execute_raw(statement, values).await)
+    }
+
+    fn execute_all(&mut self, statements: &[store::Statement<'_>]) -> Result<Vec<u64>, StoreError> {
+        let prepared: Result<Vec<Statement>, StoreError> =
+            statements.iter().map(|statement| self.prepared(statement.sql, &statement.values)).collect();
+        let prepared = prepared?;
+        self.check_alive()?;
+        let before = self.before();
+        let client = &self.session().client;
+        let sent = prepared.iter().zip(statements).map(|(prepared, statement)| {
+            client.execute_raw(prepared, statement.values.iter().copied().map(Parameter).collect::<Vec<_>>())
+        });
+        let work = async {
+            let (sent, answers) = futures_util::join!(before.send(client), join_all(sent));
+            sent?;
+            answers.into_iter().map(|answer| answer.map_err(|error| failure::of_statement(&error))).collect()
+        };
+        let answers = self.route.block_on(self.limit, work);
+        self.settled(answers)
     }
 
     fn query(
