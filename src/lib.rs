@@ -1,8 +1,9 @@
 //! canhbao: a registry of flagged payment accounts and e-wallets. Police keep it, banks ask it at transaction time,
-//! auditors can prove what it answered. Layers, from the bottom: domain and clock, store, index and log and auth and
+//! auditors can prove what it answered. Layers, from the bottom: domain, clock and behind, store, index and log and auth and
 //! register, registry, http, server and command line; an import goes down, never up, never sideways (tests/tidy.rs).
 
 pub mod auth;
+pub mod behind;
 pub mod cli;
 pub mod clock;
 pub mod config;

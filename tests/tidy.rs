@@ -9,7 +9,7 @@ use std::process::Command;
 /// From the bottom up. An import goes to a row further up in this table, or stays within its own module.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "entropy", "sheet"],
+    &["behind", "clock", "entropy", "sheet"],
     &["store"],
     &["index", "log", "auth", "register"],
     &["registry"],

@@ -3,6 +3,7 @@
 
 mod builder;
 
+use crate::behind;
 use crate::store::sqlite::register::{Reader, RegisterFile};
 use crate::store::{Store, StoreError};
 use builder::Builder;
@@ -43,7 +44,7 @@ impl Register {
         let shared = Shared { file: RegisterFile::at(path), state: Mutex::default(), turn: Condvar::new() };
         let shared = Arc::new(shared);
         let builder = Builder::new(store, Arc::clone(&shared));
-        let thread = std::thread::Builder::new().name("register".to_owned()).spawn(move || builder.run());
+        let thread = behind::spawn("register", move || builder.run());
         let thread = thread.map_err(|error| StoreError::Engine(error.to_string()))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }

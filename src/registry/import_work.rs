@@ -4,6 +4,7 @@
 use super::import_files::remove;
 use super::import_steps::{Steps, Stop};
 use super::{Error, Registry};
+use crate::behind;
 use crate::domain::ImportId;
 use crate::domain::import::{ImportState, RowKey};
 use crate::store::{self, StoreError};
@@ -66,8 +67,7 @@ impl Registry {
     pub fn start_imports(&'static self) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::Internal(format!("imports: {error}"));
         let waits = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
-        let thread = std::thread::Builder::new().name("imports".to_owned());
-        let thread = thread.spawn(move || {
+        let thread = behind::spawn("imports", move || {
             let mut rest = Duration::ZERO;
             while self.imports.signal.wait(rest) {
                 rest = match self.work_on_next(&waits) {

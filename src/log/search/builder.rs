@@ -4,6 +4,7 @@
 
 use super::super::entries_of;
 use super::segment::{Draft, SEGMENT_ENTRIES, Seal};
+use crate::behind;
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +64,7 @@ impl SearchIndex {
             stop: Condvar::new(),
         });
         let builder = Builder { store, shared: Arc::clone(&shared), unsound: BTreeMap::new() };
-        let thread = std::thread::Builder::new().name("log-search".to_owned()).spawn(move || builder.run());
+        let thread = behind::spawn("log-search", move || builder.run());
         let thread = thread.map_err(|error| StoreError::Engine(error.to_string()))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }

@@ -4,6 +4,7 @@
 use super::super::SEGMENT_ENTRIES;
 use super::reading::{Counts, Read};
 use super::{root, store as store_segment, stored};
+use crate::behind;
 use crate::domain::{Amount, Days, Key};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, Store, StoreError};
@@ -40,7 +41,7 @@ impl Tallies {
         let shared =
             Arc::new(Shared { node, counts: Mutex::default(), is_stopping: Mutex::new(false), stop: Condvar::new() });
         let builder = Builder { store, shared: Arc::clone(&shared), next: BTreeMap::new() };
-        let thread = std::thread::Builder::new().name("log-tally".to_owned()).spawn(move || builder.run());
+        let thread = behind::spawn("log-tally", move || builder.run());
         let thread = thread.map_err(|error| StoreError::Engine(error.to_string()))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
