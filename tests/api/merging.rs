@@ -194,6 +194,35 @@ async fn who_was_answered_with_a_merged_flag_is_told_that_it_was_wrong() {
 }
 
 #[tokio::test]
+async fn a_merged_flag_and_the_one_that_is_kept_are_found_wrong_in_either_order() {
+    let server = Server::start().await;
+    let wrong = json!({ "reason": "The account was taken over", "cause": "wrong" });
+    let lift = async |(id, version): (&str, u32)| {
+        let ask = server.post(&format!("/v1/flags/{id}/lift")).by("officer").if_match(&format!("\"{version}\""));
+        ask.json(&wrong).send().await.is(200).json()
+    };
+    for (number, kept_first) in [(NUMBER, false), (OTHER, true)] {
+        let merged = active_of(&server, "ward_b", number, &proposal(account(number), "hold")).await;
+        verdict(&server, account(number)).await;
+        let kept = active_of(&server, "ward_a", number, &proposal(account(number), "hold")).await;
+        merge(&server, "officer", of(&kept, 2), &[of(&merged, 2)]).await.is(200);
+        let both = [(merged.as_str(), 3), (kept.as_str(), 3)];
+        let [first, second] = if kept_first { [both[1], both[0]] } else { both };
+        lift(first).await;
+        let told = history(&server, &merged).await["correction"].clone();
+        assert_ne!(told, Value::Null, "{number}");
+        assert_eq!(lift(second).await["closing_cause"], "wrong");
+        assert_eq!(verdict(&server, account(number)).await["verdict"], "clear");
+        let completed = async || history(&server, &merged).await["correction"]["completed_at"] != Value::Null;
+        eventually(Duration::from_secs(40), "a completed correction", completed).await;
+        let told = history(&server, &merged).await["correction"]["parties"].clone();
+        assert_eq!((&told[0]["party"], &told[0]["checks"]), (&json!("970436"), &json!(1)), "{number}");
+        assert_eq!(told.as_array().unwrap().len(), 1);
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn proposals_are_merged_and_none_of_their_raisers_approves() {
     let server = Server::start().await;
     let phone = json!({ "kind": "phone", "number": "0912345678" });
