@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::log::{Act, Entry, Resource};
 use crate::store::objections::{ObjectionPage, Told};
-use crate::store::{self, Connection};
+use crate::store::{self, Connection, StoreError};
 use serde::Serialize;
 
 /// Objections that one page looks at; a page for which that is not enough says where to go on.
@@ -138,16 +138,22 @@ impl Registry {
             before: filter.before,
             rows_max: filter.limit,
         };
-        let read = move |connection: &mut dyn Connection| match reader {
-            Reader::Filer => store::objections::of_party(connection, &party, &page),
-            Reader::Unit => store::objections::of_units(connection, &units, &page, LOOKED_MAX),
+        let read = move |connection: &mut dyn Connection| {
+            let (found, next) = match reader {
+                Reader::Filer => store::objections::of_party(connection, &party, &page)?,
+                Reader::Unit => store::objections::of_units(connection, &units, &page, LOOKED_MAX)?,
+            };
+            let flags = flags_of(connection, &found)?;
+            Ok((found, next, flags))
         };
-        let (found, next_cursor) = self.read(read).await?;
+        let (found, next_cursor, flags) = self.read(read).await?;
         let body = render(&ObjectionList {
             next_cursor,
             items: found.iter().map(|objection| ObjectionView::new(objection, now, reader)).collect(),
         })?;
-        self.answer_reading(self.entry(Act::ObjectionList, call), body).await
+        let mut entry = self.entry(Act::ObjectionList, call);
+        entry.subjects = flags.iter().map(|flag| self.entry_subject(flag)).collect();
+        self.answer_reading(entry, body).await
     }
 
     async fn decide(
@@ -201,6 +207,17 @@ impl Registry {
         entry.resource = Some(Resource::Objection(objection.id));
         entry
     }
+}
+
+/// The flags that objections are about, each once.
+fn flags_of(connection: &mut dyn Connection, objections: &[Objection]) -> Result<Vec<Flag>, StoreError> {
+    let mut flags: Vec<Flag> = Vec::new();
+    for objection in objections {
+        if !flags.iter().any(|flag| flag.id == objection.flag) {
+            flags.extend(store::flags::find(connection, objection.flag)?);
+        }
+    }
+    Ok(flags)
 }
 
 /// Who reads.

@@ -196,13 +196,14 @@ async fn a_malformed_objection_is_refused_with_its_place() {
 #[tokio::test]
 async fn each_sees_the_objections_that_concern_it() {
     let server = Server::start().await;
-    let mut ids = Vec::new();
+    let (mut ids, mut flags) = (Vec::new(), Vec::new());
     for (by, key) in [("ward_a", "a"), ("ward_b", "b")] {
         let body = proposal(account(NUMBER), "warn");
         let raised = server.post("/v1/flags").by(by).key(key).json(&body).send().await.is(201).json();
         let flag = id_of(&raised);
         act(&server, &flag, "supervisor", "approve", "\"1\"").await.is(200);
         ids.push(id_of(&file(&server, &flag, "bank_b", key, &objection()).await.is(201).json()));
+        flags.push(flag);
     }
     let list = async |by: &str, query: &str| {
         let page = server.get(&format!("/v1/objections?{query}")).by(by).send().await.is(200).json();
@@ -219,6 +220,17 @@ async fn each_sees_the_objections_that_concern_it() {
     assert_eq!(list("officer", "state=dismissed").await, [ids[0].clone()]);
     assert_eq!(list("bank_b", "state=open").await, [ids[1].clone()]);
     assert_eq!(list("officer", "state=overdue").await, Vec::<String>::new());
+    // The entry tells of which flags somebody learned.
+    for (by, expected) in [("bank_b", &flags[..]), ("ward_b", &flags[1..]), ("wallet", &[])] {
+        let page = server.get("/v1/objections").by(by).send().await.is(200);
+        let path = format!("/v1/log/entries/{}", page.must("log-entry"));
+        let entry = server.get(&path).by("auditor").send().await.is(200).json();
+        let named = entry["flags"].as_array().unwrap().iter();
+        let mut named: Vec<String> = named.map(id_of).collect();
+        named.reverse();
+        assert_eq!(named, expected, "{by}");
+        assert_eq!(entry["subjects"].as_array().unwrap().len(), expected.len());
+    }
     for query in ["state=closed", "limit=0", "limit=201", "cursor=x", "party=970436"] {
         server.get(&format!("/v1/objections?{query}")).by("officer").send().await.refused(400, "invalid_request");
     }
