@@ -3,7 +3,7 @@
 
 use super::super::SEGMENT_ENTRIES;
 use super::count::{Known, count};
-use super::stored;
+use super::{Rules, stored};
 use crate::domain::{Amount, Days, Key, LogPosition, LogPositions, Tally};
 use crate::store::log::LogNumber;
 use crate::store::tally::Head;
@@ -110,14 +110,17 @@ impl Counts {
             tally.iter().filter(|(key, _)| days.contains(key.day)).for_each(|(key, amount)| each(key, amount));
         };
         if let From::Stored(head) = from {
-            if let Some(tally) = stored(connection, log, head)? {
-                of_days(&tally, each);
-                return Ok(());
+            match stored(connection, log, head)? {
+                Some((tally, rules)) if rules == Rules::Current || segment < first => {
+                    of_days(&tally, each);
+                    return Ok(());
+                }
+                Some(_) => {}
+                None if segment < first => {
+                    return Err(StoreError::Corrupt("a tally of archived entries that is not sound"));
+                }
+                None => tracing::warn!(segment, "a tally is not sound; the log is counted"),
             }
-            if segment < first {
-                return Err(StoreError::Corrupt("a tally of archived entries that is not sound"));
-            }
-            tracing::warn!(segment, "a tally is not sound; the log is counted");
         }
         let from = segment.max(first);
         let part = self.parts.entry((log, segment)).or_insert_with(|| Part::new(from));
