@@ -371,6 +371,19 @@ proptest! {
             let expected = written.found(&question.conditions(), &seen_by, at(question.moment), version);
             prop_assert_eq!(searched(&file, &written, question, effort, page), expected, "{:?}", question);
         }
+        let from = at(750);
+        for subject in (0..SUBJECTS.len()).map(subject) {
+            let answered_alone = |versions: &&Vec<Version>| {
+                let newest = &versions.last().unwrap().flag;
+                newest.is_urgent_alone()
+                    && newest.raised_at >= from
+                    && versions.iter().any(|version| version.flag.names(&subject))
+            };
+            let expected: Vec<FlagId> =
+                written.flags.iter().rev().filter(answered_alone).map(|versions| versions[0].flag.id).collect();
+            let found = file.read(|reader| reader.answered_alone_for(&subject, from)).unwrap();
+            prop_assert_eq!(found, expected, "{}", subject.canonical());
+        }
     }
 }
 

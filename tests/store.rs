@@ -416,6 +416,9 @@ fn a_flag_keeps_its_versions_objections_and_correction() {
         let findings = |checks| Findings { parties: vec![told(checks)], from: places(0), to: places(9) };
         let open =
             || Correction::Open { flag: first.id, node: "main".to_owned(), due_at: at(50), findings: findings(1) };
+        // What is open stays as it was opened.
+        let again =
+            Correction::Open { flag: first.id, node: "other".to_owned(), due_at: at(90), findings: findings(7) };
         let complete = || Correction::Complete { flag: first.id, at: at(60), findings: findings(2) };
         let file = |number| Change::Objection { replaces: Replaces::Nothing, objection: Box::new(objection(number)) };
         let decided = objection(1).dismiss(by.clone(), "x".to_owned(), at(40)).unwrap();
@@ -428,7 +431,7 @@ fn a_flag_keeps_its_versions_objections_and_correction() {
             (file(1), at(30), true),
             (file(2), at(31), false),
             (Change::Together(vec![dismissal, Change::Correction(open())]), at(40), true),
-            (Change::Correction(open()), at(41), false),
+            (Change::Correction(again), at(41), true),
             (file(3), at(42), true),
             (Change::Correction(complete()), at(60), true),
             (Change::Correction(complete()), at(61), false),

@@ -55,6 +55,50 @@ impl Span {
 }
 
 impl FlagConditions {
+    /// The names of those that are given, as who asks writes them. Never a value, which may be personal.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let Self {
+            subject,
+            number_part,
+            kind,
+            bank,
+            provider,
+            state,
+            verdict,
+            category,
+            source,
+            case,
+            units,
+            officer,
+            raised,
+            changed,
+            expires,
+            text,
+        } = self;
+        let given = [
+            ("subject", subject.is_some()),
+            ("number_part", number_part.is_some()),
+            ("kind", kind.is_some()),
+            ("bank", bank.is_some()),
+            ("provider", provider.is_some()),
+            ("state", state.is_some()),
+            ("verdict", verdict.is_some()),
+            ("category", category.is_some()),
+            ("source", source.is_some()),
+            ("case", case.is_some()),
+            ("units", units.is_some()),
+            ("officer", officer.is_some()),
+            ("raised_from", raised.from.is_some()),
+            ("raised_to", raised.to.is_some()),
+            ("changed_from", changed.from.is_some()),
+            ("changed_to", changed.to.is_some()),
+            ("expires_from", expires.from.is_some()),
+            ("expires_to", expires.to.is_some()),
+            ("text", text.is_some()),
+        ];
+        given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name))
+    }
+
     pub fn hold(&self, flag: &Flag, at: Timestamp) -> bool {
         let subjects = || [&flag.subject].into_iter().chain(&flag.linked);
         self.state.is_none_or(|state| flag.state_at(at) == state)

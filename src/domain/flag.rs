@@ -4,6 +4,7 @@
 use super::amendment::Pending;
 use super::party::{ClientId, PartyId};
 use super::proposal::{Proposal, ProposalError};
+use super::urgent_time::URGENT_MS;
 use super::{Category, FlagId, Subject, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -221,7 +222,7 @@ impl Flag {
     pub fn propose(id: FlagId, proposal: Proposal, by: Actor, now: Timestamp) -> Result<Self, ProposalError> {
         proposal.check(&by.party, now)?;
         let urgent = proposal.urgency == Urgency::Urgent;
-        let urgent_end = now.plus_ms(super::proposal::URGENT_MS);
+        let urgent_end = now.plus_ms(URGENT_MS);
         Ok(Self {
             id,
             subject: proposal.subject,
@@ -260,6 +261,11 @@ impl Flag {
             unlinked: Vec::new(),
             step: Some(Step { what: FlagMove::Raise, by, at: now, reason: None }),
         })
+    }
+
+    /// The same with an end that is not later than this one.
+    pub fn ending_by(self, end: Timestamp) -> Self {
+        Self { expires_at: self.expires_at.map(|own| own.min(end)), ..self }
     }
 
     /// The state at a moment: an active flag past its end is expired, whether or not anybody wrote that down.

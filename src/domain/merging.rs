@@ -100,6 +100,16 @@ impl Flag {
         Ok(Merging { kept: next, ended })
     }
 
+    /// Whether this flag, which was kept, still says of a merged one's subjects what that one said.
+    pub fn goes_on_for(&self, merged: &Self, now: Timestamp) -> bool {
+        match self.state_at(now) {
+            FlagState::Proposed | FlagState::Active => {
+                self.verdict >= merged.verdict && merged.linked.iter().all(|linked| self.linked.contains(linked))
+            }
+            FlagState::Rejected | FlagState::Lifted | FlagState::Expired => false,
+        }
+    }
+
     fn may_be_merged(&self, now: Timestamp) -> Result<(), MergeFault> {
         match self.state_at(now) {
             FlagState::Proposed | FlagState::Active if self.pending.is_some() => Err(MergeFault::Waiting),

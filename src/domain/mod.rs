@@ -41,6 +41,7 @@ mod table;
 mod tally;
 mod timestamp;
 mod unit;
+mod urgent_time;
 mod verdict;
 mod violation;
 
@@ -65,12 +66,13 @@ pub use objection::{Attachment, DecidedAlready, NewObjection, Objection, Objecti
 pub use outcome::{Decision, Outcome, Warning};
 pub use period::{Day, Days, Period};
 pub use position::{LogPosition, LogPositions};
-pub use proposal::{LINKED_MAX, Proposal, ProposalError, URGENT_AGAIN_MS};
+pub use proposal::{LINKED_MAX, Proposal, ProposalError};
 pub use subject::{Fault, Subject, SubjectError, SubjectKind};
 pub use subject_hash::{SubjectHash, SubjectHasher};
 pub use subject_input::SubjectInput;
 pub use tally::{Amount, Counted, Key, Tally};
 pub use timestamp::Timestamp;
 pub use unit::{COORDINATING_MAX, Standing, UNIT_LEVELS_MAX, UnitChain};
+pub use urgent_time::UrgentTime;
 pub use verdict::{Category, Verdict};
 pub use violation::Violation;

@@ -84,6 +84,16 @@ impl Flag {
         Ok(Self { closing_cause: Some(cause.into()), ..closed })
     }
 
+    /// Whether a holder may say that it is wrong: it answers, or has answered and nobody has found that yet.
+    pub fn may_be_objected_to(&self, now: Timestamp) -> bool {
+        match self.state_at(now) {
+            FlagState::Active => true,
+            FlagState::Proposed | FlagState::Rejected | FlagState::Lifted | FlagState::Expired => {
+                self.has_ended_as_right(now)
+            }
+        }
+    }
+
     fn has_ended_as_right(&self, now: Timestamp) -> bool {
         match self.state_at(now) {
             // A proposal that was merged has answered nobody.

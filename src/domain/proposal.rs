@@ -7,11 +7,6 @@ use super::{Category, Subject, Timestamp, Verdict};
 use std::collections::HashSet;
 
 const DAY_MS: u64 = 86_400_000;
-/// An urgent flag answers for this long; without approval it then expires.
-pub const URGENT_MS: u64 = 3 * DAY_MS;
-/// For this long after one that nobody approved, no other urgent flag may name a subject of it: one after the other they
-/// would answer for ever without a decision.
-pub const URGENT_AGAIN_MS: u64 = 30 * DAY_MS;
 /// Subjects that a flag may name beside its own.
 pub const LINKED_MAX: usize = 16;
 

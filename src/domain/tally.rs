@@ -19,10 +19,12 @@ pub enum Counted {
     Held,
     Refused,
     FlagRaised,
+    /// Decided on as a proposal or as an urgent flag; what is decided of it afterwards does not count.
     FlagApproved,
     FlagRejected,
+    /// Ended by somebody while it answered, also by merging.
     FlagLifted,
-    /// A flag that was lifted as wrong; it is among those that were lifted, too.
+    /// A flag that was found wrong after it had answered, so that those who were answered with it are told.
     FlagCorrected,
     ObjectionFiled,
     ObjectionUpheld,

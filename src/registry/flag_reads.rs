@@ -42,8 +42,9 @@ impl Registry {
     pub async fn list_flags(&self, call: &Call, filter: FlagFilter) -> Result<Answered, Error> {
         let conditions = FlagConditions { state: filter.state, ..FlagConditions::default() };
         let search = FlagSearch { conditions, unit: None, as_of: None, before: filter.before, limit: filter.limit };
+        let told = search.told();
         let found = self.find_flags(call, search).await?;
-        self.answer_list(Act::FlagList, call, &found, call.at, None).await
+        self.answer_list(Act::FlagList, call, &found, call.at, None, told).await
     }
 
     /// As a list, of flags of which all that is asked for holds, or held at a moment.
@@ -52,8 +53,9 @@ impl Registry {
             must_be_past(as_of, call, "/as_of")?;
         }
         let (at, subject) = (search.as_of.unwrap_or(call.at), search.conditions.subject.clone());
+        let told = search.told();
         let found = self.find_flags(call, search).await?;
-        self.answer_list(Act::FlagSearch, call, &found, at, subject).await
+        self.answer_list(Act::FlagSearch, call, &found, at, subject, told).await
     }
 
     /// Every version with who made it, when, why and the entry that tells of it; then what was objected and who must be told.
@@ -94,6 +96,7 @@ impl Registry {
         found: &Found,
         at: Timestamp,
         subject: Option<Subject>,
+        told: Option<String>,
     ) -> Result<Answered, Error> {
         let flags = &found.flags;
         let body = render(&FlagList {
@@ -106,7 +109,7 @@ impl Registry {
         let asked =
             subject.map(|subject| EntrySubject { hash: self.index.hash(&subject), verdict: None, flags: Vec::new() });
         entry.subjects = asked.into_iter().chain(flags.iter().map(|flag| self.entry_subject(flag))).collect();
-        entry.reference = (at != call.at).then(|| format!("as_of={at}"));
+        entry.reference = told;
         self.answer_reading(entry, body).await
     }
 }

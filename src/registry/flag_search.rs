@@ -26,6 +26,16 @@ pub struct FlagSearch {
     pub limit: u32,
 }
 
+impl FlagSearch {
+    /// What the log says of it: which conditions were given, and the moment.
+    pub(super) fn told(&self) -> Option<String> {
+        let names: Vec<&str> = self.conditions.names().chain(self.unit.as_ref().map(|_| "unit")).collect();
+        let conditions = (!names.is_empty()).then(|| format!("conditions={}", names.join(",")));
+        let told: Vec<String> = conditions.into_iter().chain(self.as_of.map(|at| format!("as_of={at}"))).collect();
+        (!told.is_empty()).then(|| told.join(" "))
+    }
+}
+
 /// A page of flags, the newest first.
 pub(super) struct Found {
     pub(super) flags: Vec<Flag>,

@@ -1,23 +1,18 @@
 //! Flags: raise, approve, reject, lift, renew, amend, transfer. The moves themselves are the domain's; here they meet the
 //! units, the store's versions, the log and the answer. Reading them stands in `flag_reads`.
 
-use super::audit::blocking;
 use super::flag_view::FlagView;
 use super::{Answered, Call, Error, IdempotencyKey, Registry, random_bytes, render};
 use crate::domain::party::{AccessState, ClientId, PartyId, Role, Scope};
 use crate::domain::{
-    Actor, Change, Changes, Flag, FlagId, LiftCause, MoveError, Proposal, Replaces, Standing, Subject, Timestamp,
-    URGENT_AGAIN_MS, Urgency, Violation,
+    Actor, Change, Changes, Flag, FlagId, LiftCause, MoveError, Proposal, Replaces, Standing, Timestamp, Urgency,
+    Violation,
 };
 use crate::log::{Act, Entry, EntrySubject, FlagVersion, Resource};
 use crate::store;
-use std::sync::Arc;
 
 const ONLY_THE_ROOT_DECIDES: &str = "The unit at the root of the owner's units decides.";
 const ONLY_OWNERS_CHANGE: &str = "The owning unit and those above it may do this.";
-
-/// Flags of a subject that are looked at before an urgent one is taken, the newest.
-const BEFORE_MAX: u32 = 200;
 
 /// Who is to own a flag.
 pub struct Owner {
@@ -31,55 +26,22 @@ impl Registry {
             return Ok(kept);
         }
         self.must_fit(&proposal, &call.actor.party)?;
-        if proposal.urgency == Urgency::Urgent {
-            self.must_not_follow_another(&proposal, call.at).await?;
-        }
+        let urgent_end = match proposal.urgency {
+            Urgency::Urgent => Some(self.end_of_urgent(&proposal, call.at).await?),
+            Urgency::Normal => None,
+        };
         let id = FlagId::mint(call.at, random_bytes()?);
         let flag = Flag::propose(id, proposal, call.actor.clone(), call.at)?;
+        let flag = match urgent_end {
+            Some(end) => flag.ending_by(end),
+            None => flag,
+        };
         let body = render(&FlagView::new(&flag, call.at))?;
         let entry = self.flag_entry(Act::FlagRaise, call, &flag);
         let location = format!("/v1/flags/{id}");
         let etag = etag(flag.version);
         let change = Change::Flag { replaces: Replaces::Nothing, flag: Box::new(flag) };
         self.create(call, key, entry, change, body, etag, location).await
-    }
-
-    /// Refuses an urgent flag for a subject that another one has answered for without anybody's approval.
-    async fn must_not_follow_another(&self, proposal: &Proposal, now: Timestamp) -> Result<(), Error> {
-        let subjects: Vec<Subject> = std::iter::once(&proposal.subject).chain(&proposal.linked).cloned().collect();
-        let (from, version) = (now.minus_ms(URGENT_AGAIN_MS), self.index.list_version());
-        let (register, store) = (Arc::clone(&self.register), Arc::clone(&self.store));
-        let find = move || {
-            // One of an earlier time is in the view for long: an urgent flag answers for days.
-            let before = register.read(version, |reader| {
-                subjects
-                    .iter()
-                    .map(|subject| reader.answered_for(subject, from, BEFORE_MAX))
-                    .collect::<Result<Vec<_>, _>>()
-            });
-            // That the view cannot be read for now is no reason to let a transfer to a mule pass.
-            let before = before.unwrap_or_else(|error| {
-                tracing::warn!(%error, "an urgent flag is taken without a look at earlier ones");
-                Vec::new()
-            });
-            store.find(|connection| {
-                for (place, flags) in before.iter().enumerate() {
-                    for id in flags {
-                        if store::flags::find(connection, *id)?.is_some_and(|flag| flag.is_urgent_alone()) {
-                            return Ok(Some(place));
-                        }
-                    }
-                }
-                Ok(None)
-            })
-        };
-        match blocking(find).await?? {
-            None => Ok(()),
-            Some(place) => {
-                let pointer = place.checked_sub(1).map_or("/subject".to_owned(), |place| format!("/linked/{place}"));
-                Err(invalid(&pointer, "an urgent flag of the last 30 days, which nobody has approved, names it"))
-            }
-        }
     }
 
     pub async fn approve_flag(&self, call: &Call, id: FlagId, version: u32) -> Result<Answered, Error> {

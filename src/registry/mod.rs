@@ -36,6 +36,7 @@ mod seeds;
 mod statistics;
 mod streams;
 mod tokens;
+mod urgent;
 
 pub use audit::LogPage;
 pub use checks::Checked;

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::log::{Act, Entry, Resource};
 use crate::store::objections::{ObjectionPage, Told};
-use crate::store::{self, Connection};
+use crate::store::{self, Connection, StoreError};
 use serde::Serialize;
 
 /// Objections that one page looks at; a page for which that is not enough says where to go on.
@@ -44,9 +44,8 @@ impl Registry {
         // A bank does not learn of a flag that never answered anybody.
         let flag = self.find_flag(flag).await?;
         flag.since.ok_or(Error::NotFound)?;
-        let state = flag.state_at(call.at);
-        if state != FlagState::Active {
-            return Err(Error::InvalidTransition(format!("a flag that is {} cannot be objected to", state.as_str())));
+        if !flag.may_be_objected_to(call.at) {
+            return Err(Error::InvalidTransition("that the flag was wrong has been found already".to_owned()));
         }
         let id = ObjectionId::mint(call.at, random_bytes()?);
         let within_ms = self.objections_answered_within_ms;
@@ -72,6 +71,7 @@ impl Registry {
     ) -> Result<Answered, Error> {
         let (objection, flag) = self.objection_to_decide(call, id, version).await?;
         let (by, now) = (call.actor.clone(), call.at);
+        self.must_not_go_on(&flag, now).await?;
         let (remedy, moved) = match changes {
             Some(changes) => {
                 self.must_be_known(&changes)?;
@@ -97,6 +97,22 @@ impl Registry {
             changes.extend(self.flag_change(flag.version, moved).await?.parts().iter().cloned());
         }
         self.decide(call, version, decided, entry, changes).await
+    }
+
+    /// Of a flag that was merged the holder is rid only when the one that was kept says no more what it said.
+    async fn must_not_go_on(&self, flag: &Flag, now: Timestamp) -> Result<(), Error> {
+        let mut next = flag.merged_into;
+        while let Some(id) = next {
+            let kept = self.find_flag(id).await?;
+            if kept.goes_on_for(flag, now) {
+                let state = kept.state_at(now).as_str();
+                let why = format!("the flag was merged into {id}, which is {state}; lift or amend that one first");
+                return Err(Error::InvalidTransition(why));
+            }
+            // That one may have been merged as well.
+            next = kept.merged_into;
+        }
+        Ok(())
     }
 
     pub async fn dismiss_objection(
@@ -138,16 +154,22 @@ impl Registry {
             before: filter.before,
             rows_max: filter.limit,
         };
-        let read = move |connection: &mut dyn Connection| match reader {
-            Reader::Filer => store::objections::of_party(connection, &party, &page),
-            Reader::Unit => store::objections::of_units(connection, &units, &page, LOOKED_MAX),
+        let read = move |connection: &mut dyn Connection| {
+            let (found, next) = match reader {
+                Reader::Filer => store::objections::of_party(connection, &party, &page)?,
+                Reader::Unit => store::objections::of_units(connection, &units, &page, LOOKED_MAX)?,
+            };
+            let flags = flags_of(connection, &found)?;
+            Ok((found, next, flags))
         };
-        let (found, next_cursor) = self.read(read).await?;
+        let (found, next_cursor, flags) = self.read(read).await?;
         let body = render(&ObjectionList {
             next_cursor,
             items: found.iter().map(|objection| ObjectionView::new(objection, now, reader)).collect(),
         })?;
-        self.answer_reading(self.entry(Act::ObjectionList, call), body).await
+        let mut entry = self.entry(Act::ObjectionList, call);
+        entry.subjects = flags.iter().map(|flag| self.entry_subject(flag)).collect();
+        self.answer_reading(entry, body).await
     }
 
     async fn decide(
@@ -201,6 +223,17 @@ impl Registry {
         entry.resource = Some(Resource::Objection(objection.id));
         entry
     }
+}
+
+/// The flags that objections are about, each once.
+fn flags_of(connection: &mut dyn Connection, objections: &[Objection]) -> Result<Vec<Flag>, StoreError> {
+    let mut flags: Vec<Flag> = Vec::new();
+    for objection in objections {
+        if !flags.iter().any(|flag| flag.id == objection.flag) {
+            flags.extend(store::flags::find(connection, objection.flag)?);
+        }
+    }
+    Ok(flags)
 }
 
 /// Who reads.

@@ -6,7 +6,8 @@ use super::{Connection, StoreError, Value};
 use crate::domain::party::PartyId;
 use crate::domain::{Correction, Findings, FlagId, LogPosition, LogPositions, Timestamp, Told};
 
-/// Opens or completes a correction; false if it is open, or complete, already.
+/// Opens or completes a correction; false if it is complete already. What is open stays as it was opened: a merged flag is
+/// found wrong by itself and with the one that was kept, in either order, and is told once.
 pub fn apply(connection: &mut dyn Connection, correction: &Correction, change: u64) -> Result<bool, StoreError> {
     let (flag, findings, rows) = match correction {
         Correction::Open { flag, node, due_at, findings } => {
@@ -44,7 +45,7 @@ pub fn apply(connection: &mut dyn Connection, correction: &Correction, change: u
             tell(connection, *flag, told, change)?;
         }
     }
-    Ok(rows == 1)
+    Ok(rows == 1 || matches!(correction, Correction::Open { .. }))
 }
 
 fn tell(connection: &mut dyn Connection, flag: FlagId, told: &Told, change: u64) -> Result<(), StoreError> {

@@ -79,15 +79,35 @@ pub fn flag_version(connection: &mut dyn Connection, id: FlagId, version: u32) -
     Ok(found)
 }
 
-/// The versions of flags that a change wrote.
+/// The versions of flags that a change wrote, each with the one before it.
 pub fn flags_of_change(
     connection: &mut dyn Connection,
     change: u64,
-    each: &mut dyn FnMut(Flag) -> Result<(), StoreError>,
+    each: &mut dyn FnMut(Flag, Option<Flag>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    connection.query("SELECT body FROM flag_version WHERE change = $1", &[Value::count(change)?], &mut |row| {
-        each(read_flag(row, 0)?)
-    })
+    connection.query(
+        "SELECT made.body, earlier.body FROM flag_version made LEFT JOIN flag_version earlier \
+         ON earlier.flag = made.flag AND earlier.version = made.version - 1 WHERE made.change = $1",
+        &[Value::count(change)?],
+        &mut |row| {
+            let before = row.optional_text(1)?.is_some().then(|| read_flag(row, 1)).transpose()?;
+            each(read_flag(row, 0)?, before)
+        },
+    )
+}
+
+/// A flag in the version that it had at a change.
+pub fn flag_at(connection: &mut dyn Connection, id: FlagId, change: u64) -> Result<Option<Flag>, StoreError> {
+    let mut found = None;
+    connection.query(
+        "SELECT body FROM flag_version WHERE flag = $1 AND change <= $2 ORDER BY version DESC LIMIT 1",
+        &[Value::Blob(id.as_bytes()), Value::count(change)?],
+        &mut |row| {
+            found = Some(read_flag(row, 0)?);
+            Ok(())
+        },
+    )?;
+    Ok(found)
 }
 
 /// The flag that an objection is about, in the version that it had at a change.

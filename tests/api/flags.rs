@@ -1,5 +1,6 @@
 //! `/v1/flags`: raise, approve, reject, lift, read, list.
 
+use crate::support::clock::{set, with_clock};
 use crate::support::{Answer, FLAGS, SANDBOX_FLAGS, Server, client, eventually, now};
 use crate::{about, account, with};
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 const NUMBER: &str = "9100000000001";
+const HOUR_MS: u64 = 3_600_000;
 
 pub fn proposal(subject: Value, verdict: &str) -> Value {
     let proposal = json!({ "subject": subject, "verdict": verdict, "category": "mule", "case": "HN-2026-17",
@@ -332,45 +334,137 @@ async fn an_urgent_flag_answers_at_once_and_for_three_days() {
     server.finish().await;
 }
 
+/// A proposal to warn at once, with links.
+fn urgent(subject: &Value, linked: &[&Value]) -> Value {
+    with(with(proposal(subject.clone(), "warn"), "urgent", true), "linked", json!(linked))
+}
+
+fn time(flag: &Value, name: &str) -> canhbao::domain::Timestamp {
+    canhbao::domain::Timestamp::parse(flag[name].as_str().unwrap()).unwrap()
+}
+
+/// For how long it answers if nobody approves it.
+fn answers_ms(flag: &Value) -> u64 {
+    time(flag, "expires_at").ms_since(time(flag, "raised_at"))
+}
+
 #[tokio::test]
-async fn urgent_flags_do_not_follow_one_another_without_a_decision() {
+async fn urgent_flags_that_nobody_approves_end_as_the_first_of_them_would() {
     let server = Server::start().await;
     let (phone, other) = (json!({ "kind": "phone", "number": "0912345678" }), account("9100000000002"));
-    let urgent = |subject: &Value, linked: Value| {
-        with(with(proposal(subject.clone(), "warn"), "urgent", true), "linked", linked)
-    };
-    let raised = raise(&server, "first", &urgent(&account(NUMBER), json!([phone]))).await.is(201).json();
-    let id = raised["id"].as_str().unwrap();
-    // Neither while it answers nor after its end, by whatever it names or named and whoever it is.
-    for version in 1..4 {
-        for (body, pointer) in [
-            (urgent(&account(NUMBER), json!([])), "/subject"),
-            (urgent(&phone, json!([])), "/subject"),
-            (urgent(&other, json!([account("9100000000003"), phone])), "/linked/1"),
-        ] {
-            for by in ["officer", "ward_a"] {
-                let refused = server.post("/v1/flags").by(by).key("again").json(&body).send().await;
-                assert_eq!(refused.refused(400, "invalid_request").pointers(), [pointer], "{body:#}");
-            }
-        }
-        match version {
-            1 => {
-                let body = json!({ "reason": "Not his", "changes": { "linked": [] } });
-                let ask = server.post(&format!("/v1/flags/{id}/amend")).by("officer").if_match("\"1\"").json(&body);
-                ask.send().await.is(200);
-            }
-            2 => drop(act(&server, id, "officer", "lift", "\"2\"").await.is(200)),
-            _ => {}
+    let first = raise(&server, "first", &urgent(&account(NUMBER), &[&phone])).await.is(201).json();
+    // By whatever they name, and whoever raises them.
+    let bodies =
+        [urgent(&account(NUMBER), &[]), urgent(&phone, &[]), urgent(&other, &[&account("9100000000003"), &phone])];
+    for (place, body) in bodies.iter().enumerate() {
+        for by in ["officer", "ward_a"] {
+            let raised = server.post("/v1/flags").by(by).key(&format!("again {place}")).json(body).send().await;
+            let raised = raised.is(201).json();
+            assert!(time(&raised, "expires_at") <= time(&first, "expires_at"), "{raised:#}");
+            assert!(answers_ms(&raised) > 71 * HOUR_MS, "{raised:#}");
         }
     }
-    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "clear");
-    // A proposal that waits for its decision is taken, and so is what names none of them.
-    raise(&server, "normal", &proposal(account(NUMBER), "warn")).await.is(201);
-    let approved = raise(&server, "other", &urgent(&other, json!([]))).await.is(201).json();
-    act(&server, approved["id"].as_str().unwrap(), "supervisor", "approve", "\"1\"").await.is(200);
-    raise(&server, "after a decision", &urgent(&other, json!([]))).await.is(201);
+    // An end that was asked for stays, and an approval gives the usual one.
+    let ends = now().plus_ms(HOUR_MS).to_string();
+    let body = with(urgent(&phone, &[]), "expires_at", ends.clone());
+    let short = raise(&server, "short", &body).await.is(201).json();
+    assert_eq!(short["expires_at"], ends);
+    let raised = raise(&server, "approved", &urgent(&phone, &[])).await.is(201).json();
+    let approved = act(&server, raised["id"].as_str().unwrap(), "supervisor", "approve", "\"1\"").await.is(200).json();
+    assert!(answers_ms(&approved) > 179 * 24 * HOUR_MS, "{approved:#}");
     // The first answer to a repetition stays what it was.
-    raise(&server, "first", &urgent(&account(NUMBER), json!([phone]))).await.is(201);
+    let again = raise(&server, "first", &urgent(&account(NUMBER), &[&phone])).await.is(201).json();
+    assert_eq!(again, first);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn urgent_flags_answer_for_a_subject_three_days_of_thirty_without_an_approval() {
+    let mut server = Server::start_with(0).await;
+    server.stop().await;
+    let clock = server.data().join("clock");
+    set(&clock, "+0");
+    server.start_by(with_clock(server.serve(), &clock)).await.unwrap();
+    let later = |hours: u64| {
+        set(&clock, &format!("+{}", hours * 3_600));
+        for name in ["officer", "supervisor", "ward_a", "bank"] {
+            server.forget_token(name);
+        }
+    };
+    let subjects = ["9100000000001", "9100000000002", "9100000000003", "9100000000004"].map(account);
+    let [whole, friend, unlinked, rejected] = &subjects;
+    let raised = async |key: &str, body: &Value| raise(&server, key, body).await.is(201).json();
+    let id = |flag: &Value| flag["id"].as_str().unwrap().to_owned();
+    // To the minute: the test itself takes some seconds.
+    let is_about = |flag: &Value, hours: u64| {
+        assert!(answers_ms(flag).abs_diff(hours * HOUR_MS) < 60_000, "not {hours} hours: {flag:#}");
+    };
+    let is_spent = async |body: &Value, pointer: &str| {
+        for by in ["officer", "ward_a"] {
+            let refused = server.post("/v1/flags").by(by).key("spent").json(body).send().await;
+            assert_eq!(refused.refused(400, "invalid_request").pointers(), [pointer], "{body:#}");
+        }
+    };
+
+    let first = raised("whole", &urgent(whole, &[unlinked])).await;
+    // Who raises one for a moment keeps off nobody who is in earnest.
+    let ends = time(&first, "raised_at").plus_ms(5_000).to_string();
+    raised("for a moment", &with(urgent(friend, &[]), "expires_at", ends)).await;
+    let refused = raised("rejected", &urgent(rejected, &[])).await;
+    later(24);
+    let body = json!({ "reason": "Not his", "changes": { "linked": [] } });
+    let ask = server.post(&format!("/v1/flags/{}/amend", id(&first))).by("officer").if_match("\"1\"").json(&body);
+    ask.send().await.is(200);
+    act(&server, &id(&refused), "supervisor", "reject", "\"1\"").await.is(200);
+    let half = raised("friend", &urgent(friend, &[])).await;
+    is_about(&half, 72);
+    later(48);
+    // What answered for a day, by link too, leaves two; what answers now ends as it would have.
+    is_about(&raised("unlinked", &urgent(unlinked, &[])).await, 48);
+    is_about(&raised("rejected again", &urgent(rejected, &[])).await, 48);
+    is_about(&raised("still", &urgent(whole, &[])).await, 24);
+    // The least time that is left to any of them counts.
+    is_about(&raised("all", &urgent(friend, &[unlinked, whole])).await, 24);
+    act(&server, &id(&half), "officer", "lift", "\"1\"").await.is(200);
+    later(73);
+    assert_eq!(verdict(&server, whole.clone()).await["verdict"], "clear");
+    is_spent(&urgent(whole, &[]), "/subject").await;
+    is_spent(&urgent(friend, &[&account("9100000000005"), whole]), "/linked/1").await;
+    // The city's decision makes up for nothing that others of these subjects take without one.
+    raise(&server, "normal", &proposal(whole.clone(), "warn")).await.is(201);
+    // What lies longer ago counts no more: of the three days the first has passed.
+    later(31 * 24);
+    is_about(&raised("a month later", &urgent(whole, &[])).await, 24);
+    later(34 * 24);
+    is_about(&raised("later still", &urgent(whole, &[])).await, 48);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn no_urgent_flag_is_taken_while_nobody_can_tell_how_long_others_have_answered() {
+    let mut server = Server::start_with(0).await;
+    server.stop().await;
+    // Where this lies the officers' view can neither be read nor be made anew.
+    let view = server.data().join("register.sqlite3");
+    std::fs::remove_file(&view).unwrap();
+    std::fs::create_dir(&view).unwrap();
+    server.start_again().await;
+    let body = urgent(&account(NUMBER), &[]);
+    raise(&server, "urgent", &body).await.refused(503, "unavailable");
+    assert_eq!(verdict(&server, account(NUMBER)).await["verdict"], "clear");
+    raise(&server, "normal", &proposal(account(NUMBER), "warn")).await.is(201);
+    std::fs::remove_dir(&view).unwrap();
+    let is_taken = async || raise(&server, "urgent", &body).await.status == 201;
+    eventually(Duration::from_secs(20), "a view that is there again", is_taken).await;
+    // It can be read, and does not go on to what was changed since.
+    let mut holder = rusqlite::Connection::open(&view).unwrap();
+    let held = holder.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    raise(&server, "another", &proposal(account("9100000000002"), "warn")).await.is(201);
+    let body = urgent(&account("9100000000002"), &[]);
+    raise(&server, "behind", &body).await.refused(503, "unavailable");
+    held.rollback().unwrap();
+    let is_taken = async || raise(&server, "behind", &body).await.status == 201;
+    eventually(Duration::from_secs(20), "a view that goes on", is_taken).await;
     server.finish().await;
 }
 

@@ -194,6 +194,83 @@ async fn who_was_answered_with_a_merged_flag_is_told_that_it_was_wrong() {
 }
 
 #[tokio::test]
+async fn a_merged_flag_and_the_one_that_is_kept_are_found_wrong_in_either_order() {
+    let server = Server::start().await;
+    let wrong = json!({ "reason": "The account was taken over", "cause": "wrong" });
+    let lift = async |(id, version): (&str, u32)| {
+        let ask = server.post(&format!("/v1/flags/{id}/lift")).by("officer").if_match(&format!("\"{version}\""));
+        ask.json(&wrong).send().await.is(200).json()
+    };
+    for (number, kept_first) in [(NUMBER, false), (OTHER, true)] {
+        let merged = active_of(&server, "ward_b", number, &proposal(account(number), "hold")).await;
+        verdict(&server, account(number)).await;
+        let kept = active_of(&server, "ward_a", number, &proposal(account(number), "hold")).await;
+        merge(&server, "officer", of(&kept, 2), &[of(&merged, 2)]).await.is(200);
+        let both = [(merged.as_str(), 3), (kept.as_str(), 3)];
+        let [first, second] = if kept_first { [both[1], both[0]] } else { both };
+        lift(first).await;
+        let told = history(&server, &merged).await["correction"].clone();
+        assert_ne!(told, Value::Null, "{number}");
+        assert_eq!(lift(second).await["closing_cause"], "wrong");
+        assert_eq!(verdict(&server, account(number)).await["verdict"], "clear");
+        let completed = async || history(&server, &merged).await["correction"]["completed_at"] != Value::Null;
+        eventually(Duration::from_secs(40), "a completed correction", completed).await;
+        let told = history(&server, &merged).await["correction"]["parties"].clone();
+        assert_eq!((&told[0]["party"], &told[0]["checks"]), (&json!("970436"), &json!(1)), "{number}");
+        assert_eq!(told.as_array().unwrap().len(), 1);
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_objection_to_a_merged_flag_is_not_upheld_while_another_one_goes_on_saying_the_same() {
+    let server = Server::start().await;
+    let file = async |flag: &str, key: &str| {
+        let body = json!({ "text": "The account was taken over." });
+        let filed = server.post(&format!("/v1/flags/{flag}/objections")).by("bank").key(key).json(&body).send().await;
+        filed.is(201).json()["id"].as_str().unwrap().to_owned()
+    };
+    let uphold = async |objection: &str| {
+        let ask = server.post(&format!("/v1/objections/{objection}/uphold")).by("officer").if_match("\"1\"");
+        ask.json(&json!({ "answer": "He is a victim." })).send().await
+    };
+    let amend = async |id: &str, version: u32, changes: Value| {
+        let body = json!({ "reason": "x", "changes": changes });
+        let ask = server.post(&format!("/v1/flags/{id}/amend")).by("officer").if_match(&format!("\"{version}\""));
+        ask.json(&body).send().await.is(200);
+    };
+    for (number, ends) in [(NUMBER, true), (OTHER, false)] {
+        let body = proposal(account(number), "hold");
+        let merged = active_of(&server, "ward_b", number, &body).await;
+        verdict(&server, account(number)).await;
+        let next = active_of(&server, "ward_a", number, &body).await;
+        merge(&server, "officer", of(&next, 2), &[of(&merged, 2)]).await.is(200);
+        let kept = active_of(&server, "officer", number, &body).await;
+        merge(&server, "officer", of(&kept, 2), &[of(&next, 3)]).await.is(200);
+        let objection = file(&merged, number).await;
+        let goes_on = format!("the flag was merged into {kept}, which is active; lift or amend that one first");
+        let refused = uphold(&objection).await.refused(422, "invalid_transition");
+        assert_eq!(refused.json()["detail"], goes_on);
+        // Other words change nothing for the holder.
+        amend(&kept, 3, json!({ "reason": "Other words" })).await;
+        assert_eq!(uphold(&objection).await.refused(422, "invalid_transition").json()["detail"], goes_on);
+        assert_eq!(read(&server, &merged).await["closing_cause"], "merged", "what was refused changed something");
+        if ends {
+            act(&server, &kept, "officer", "lift", "\"4\"").await.is(200);
+        } else {
+            amend(&kept, 4, json!({ "verdict": "warn" })).await;
+        }
+        let upheld = uphold(&objection).await.is(200).json();
+        assert_eq!((&upheld["remedy"], &upheld["flag_version"]), (&json!("ended_before"), &json!(4)));
+        let told = history(&server, &merged).await["correction"]["parties"].clone();
+        assert_eq!((&told[0]["party"], &told[0]["checks"]), (&json!("970436"), &json!(1)));
+        let answer = if ends { "clear" } else { "warn" };
+        assert_eq!(verdict(&server, account(number)).await["verdict"], answer);
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn proposals_are_merged_and_none_of_their_raisers_approves() {
     let server = Server::start().await;
     let phone = json!({ "kind": "phone", "number": "0912345678" });

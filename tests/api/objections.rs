@@ -70,7 +70,7 @@ async fn an_upheld_objection_lifts_the_flag_as_wrong_and_stands_in_its_history()
         let refused = decide(&server, &id, "officer", what, 2, &json!({ "answer": "x" })).await;
         refused.refused(422, "invalid_transition");
     }
-    // The flag is over, so that nobody can object to it any more.
+    // That it was wrong has been found, and nobody needs to say it any more.
     file(&server, &flag, "bank_b", "late", &objection()).await.refused(422, "invalid_transition");
     server.finish().await;
 }
@@ -137,6 +137,41 @@ async fn an_objection_upheld_after_the_end_of_the_flag_still_tells_that_it_was_w
 }
 
 #[tokio::test]
+async fn a_flag_that_has_answered_can_be_objected_to_after_its_end() {
+    let server = Server::start().await;
+    let lifted = active(&server, "k", &proposal(account(NUMBER), "hold")).await;
+    for name in ["supervisor", "bank", "wallet"] {
+        server.token(name).await;
+    }
+    let urgent = |number: &str| crate::with(proposal(account(number), "warn"), "urgent", true);
+    let rejected = id_of(&raise(&server, "r", &urgent("9100000000003")).await.is(201).json());
+    act(&server, &rejected, "supervisor", "reject", "\"1\"").await.is(200);
+    let ends = crate::support::now().plus_ms(1_500).to_string();
+    let body = crate::with(urgent(OTHER), "expires_at", ends);
+    let expired = id_of(&raise(&server, "e", &body).await.is(201).json());
+    for number in [NUMBER, OTHER] {
+        verdict(&server, account(number)).await;
+    }
+    act(&server, &lifted, "officer", "lift", "\"2\"").await.is(200);
+    let read = async |id: &str| server.get(&format!("/v1/flags/{id}")).by("officer").send().await.is(200).json();
+    eventually(Duration::from_secs(10), "the end", async || read(&expired).await["state"] == "expired").await;
+    for (flag, version) in [(&lifted, 4), (&expired, 2)] {
+        let id = id_of(&file(&server, flag, "bank", flag, &objection()).await.is(201).json());
+        let upheld = decide(&server, &id, "officer", "uphold", 1, &json!({ "answer": "He is a victim." })).await;
+        let told = upheld.is(200).json();
+        assert_eq!((&told["remedy"], &told["flag_version"]), (&json!("ended_before"), &json!(version)));
+        assert_eq!(read(flag).await["closing_cause"], "wrong");
+        assert_eq!(history(&server, flag).await["correction"]["parties"][0]["party"], "970436");
+    }
+    // Of what was found wrong nothing is left to be said.
+    for flag in [&lifted, &expired, &rejected] {
+        let late = file(&server, flag, "wallet", flag, &objection()).await.refused(422, "invalid_transition");
+        assert_eq!(late.json()["detail"], "that the flag was wrong has been found already");
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_malformed_objection_is_refused_with_its_place() {
     let server = Server::start().await;
     let flag = active(&server, "k", &proposal(account(NUMBER), "hold")).await;
@@ -196,13 +231,14 @@ async fn a_malformed_objection_is_refused_with_its_place() {
 #[tokio::test]
 async fn each_sees_the_objections_that_concern_it() {
     let server = Server::start().await;
-    let mut ids = Vec::new();
+    let (mut ids, mut flags) = (Vec::new(), Vec::new());
     for (by, key) in [("ward_a", "a"), ("ward_b", "b")] {
         let body = proposal(account(NUMBER), "warn");
         let raised = server.post("/v1/flags").by(by).key(key).json(&body).send().await.is(201).json();
         let flag = id_of(&raised);
         act(&server, &flag, "supervisor", "approve", "\"1\"").await.is(200);
         ids.push(id_of(&file(&server, &flag, "bank_b", key, &objection()).await.is(201).json()));
+        flags.push(flag);
     }
     let list = async |by: &str, query: &str| {
         let page = server.get(&format!("/v1/objections?{query}")).by(by).send().await.is(200).json();
@@ -219,6 +255,17 @@ async fn each_sees_the_objections_that_concern_it() {
     assert_eq!(list("officer", "state=dismissed").await, [ids[0].clone()]);
     assert_eq!(list("bank_b", "state=open").await, [ids[1].clone()]);
     assert_eq!(list("officer", "state=overdue").await, Vec::<String>::new());
+    // The entry tells of which flags somebody learned.
+    for (by, expected) in [("bank_b", &flags[..]), ("ward_b", &flags[1..]), ("wallet", &[])] {
+        let page = server.get("/v1/objections").by(by).send().await.is(200);
+        let path = format!("/v1/log/entries/{}", page.must("log-entry"));
+        let entry = server.get(&path).by("auditor").send().await.is(200).json();
+        let named = entry["flags"].as_array().unwrap().iter();
+        let mut named: Vec<String> = named.map(id_of).collect();
+        named.reverse();
+        assert_eq!(named, expected, "{by}");
+        assert_eq!(entry["subjects"].as_array().unwrap().len(), expected.len());
+    }
     for query in ["state=closed", "limit=0", "limit=201", "cursor=x", "party=970436"] {
         server.get(&format!("/v1/objections?{query}")).by("officer").send().await.refused(400, "invalid_request");
     }

@@ -2,7 +2,7 @@
 //! view behind it may be lost or damaged.
 
 use crate::flags::{act, active, proposal, raise};
-use crate::support::{Server, eventually, now};
+use crate::support::{Answer, Server, eventually, now};
 use crate::{account, with};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -29,6 +29,38 @@ fn in_days(days: u64) -> String {
 
 async fn raised(server: &Server, key: &str, body: &Value) -> String {
     raise(server, key, body).await.is(201).json()["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_entry_of_a_search_tells_which_conditions_were_given_and_no_value() {
+    let server = Server::start_with(0).await;
+    let then = now().to_string();
+    let tells = async |answer: Answer, expected: Value| {
+        let path = format!("/v1/log/entries/{}", answer.is(200).must("log-entry"));
+        let entry = server.get(&path).by("auditor").send().await.is(200).json();
+        assert_eq!(entry["reference"], expected);
+    };
+    let mut all = json!({ "subject": account(NUMBER), "number_part": "9100", "kind": "account", "bank": "VCB",
+        "state": "active", "verdict": "hold", "category": "mule", "source": "police", "case": "17", "officer": "demo-officer",
+        "text": "gia danh", "unit": "hanoi-police", "limit": 1 });
+    for name in ["raised", "changed", "expires"] {
+        all = with(with(all, &format!("{name}_from"), then.clone()), &format!("{name}_to"), in_days(1));
+    }
+    let names = "conditions=subject,number_part,kind,bank,state,verdict,category,source,case,officer,raised_from,raised_to,\
+                 changed_from,changed_to,expires_from,expires_to,text,unit";
+    for (body, expected) in [
+        (json!({}), Value::Null),
+        (json!({ "limit": 1 }), Value::Null),
+        (json!({ "provider": "momo" }), json!("conditions=provider")),
+        (json!({ "text": "gia danh", "as_of": then }), json!(format!("conditions=text as_of={then}"))),
+        (json!({ "as_of": then }), json!(format!("as_of={then}"))),
+        (all, json!(names)),
+    ] {
+        tells(server.post("/v1/flags/search").by("officer").json(&body).send().await, expected).await;
+    }
+    tells(server.get("/v1/flags?limit=1").by("officer").send().await, Value::Null).await;
+    tells(server.get("/v1/flags?state=active").by("officer").send().await, json!("conditions=state")).await;
+    server.finish().await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::flags::{act, active, proposal, raise};
 use crate::log::{NDJSON, lines};
+use crate::merging::{active_of, merge, of, raised_by};
 use crate::outcomes::tell;
 use crate::support::chance::Random;
 use crate::support::{Answer, Server};
@@ -291,6 +292,83 @@ async fn what_is_done_to_the_list_counts_for_the_unit_and_the_category() {
     assert_eq!(now(&after), now(&before));
     let by_category = read(&server, "officer", &format!("{}&by=category", always())).await.is(200).json();
     assert!(item(&by_category, "mule")["flags_corrected"].as_u64().unwrap() >= 1);
+    server.finish().await;
+}
+
+/// What was counted of the list since `before`, by the names of the figures, in the order of `CHANGES`.
+async fn changes_since(server: &Server, before: [u64; 5]) -> [u64; 5] {
+    let told = read(server, "officer", &always()).await.is(200).json();
+    std::array::from_fn(|place| told["total"][CHANGES[place]].as_u64().unwrap() - before[place])
+}
+
+const CHANGES: [&str; 5] = ["flags_raised", "flags_approved", "flags_rejected", "flags_lifted", "flags_corrected"];
+
+#[tokio::test]
+async fn a_decision_counts_for_the_flag_itself_an_end_once_and_a_correction_for_each_flag_that_is_told() {
+    let server = Server::start_with(0).await;
+    let mut before = changes_since(&server, [0; 5]).await;
+    let mut grown = async |expected: [u64; 5], what: &str| {
+        let since = changes_since(&server, before).await;
+        assert_eq!(since, expected, "{what}");
+        before = std::array::from_fn(|place| before[place] + since[place]);
+    };
+    let lift = async |id: &str, version: u32, cause: &str| {
+        let ask = server.post(&format!("/v1/flags/{id}/lift")).by("officer").if_match(&format!("\"{version}\""));
+        ask.json(&json!({ "reason": "x", "cause": cause })).send().await.is(200);
+    };
+    let flag = active(&server, "k", &proposal(account("9100000000031"), "warn")).await;
+    grown([1, 1, 0, 0, 0], "a flag").await;
+    for (version, decision) in [(2, "approve"), (4, "reject")] {
+        let verdict = if decision == "approve" { "hold" } else { "block" };
+        let basis = json!({ "document": "1", "issued_on": "2026-11-20", "authority": "x" });
+        let body = json!({ "reason": "x", "changes": { "verdict": verdict, "legal_basis": basis } });
+        let ask = server.post(&format!("/v1/flags/{flag}/amend")).by("officer").if_match(&format!("\"{version}\""));
+        ask.json(&body).send().await.is(200);
+        act(&server, &flag, "supervisor", decision, &format!("\"{}\"", version + 1)).await.is(200);
+    }
+    grown([0; 5], "decisions on amendments").await;
+    lift(&flag, 6, "ended").await;
+    grown([0, 0, 0, 1, 0], "an end").await;
+    lift(&flag, 7, "wrong").await;
+    grown([0, 0, 0, 0, 1], "found wrong after it").await;
+    let urgent = crate::with(proposal(account("9100000000032"), "warn"), "urgent", true);
+    for (key, decision) in [("a", "approve"), ("r", "reject")] {
+        let raised = raise(&server, key, &urgent).await.is(201).json();
+        act(&server, raised["id"].as_str().unwrap(), "supervisor", decision, "\"1\"").await.is(200);
+    }
+    grown([2, 1, 1, 0, 1], "urgent ones, of which one is refused and told").await;
+    let refused = raise(&server, "p", &proposal(account("9100000000032"), "warn")).await.is(201).json();
+    act(&server, refused["id"].as_str().unwrap(), "supervisor", "reject", "\"1\"").await.is(200);
+    grown([1, 0, 1, 0, 0], "a proposal that is refused").await;
+
+    // Of three that answered and a proposal each is merged into the next one.
+    let merged = async |number: &str| {
+        let body = proposal(account(number), "hold");
+        let proposed = raised_by(&server, "ward_b", &format!("p{number}"), &body).await;
+        let mut flags = Vec::new();
+        for (by, place) in [("ward_a", 0), ("ward_b", 1), ("officer", 2)] {
+            flags.push(active_of(&server, by, number, &body).await);
+            let others = match place {
+                0 => vec![of(&proposed, 1)],
+                place => vec![of(&flags[place - 1], 3)],
+            };
+            merge(&server, "officer", of(&flags[place], 2), &others).await.is(200);
+        }
+        flags
+    };
+    for (place, order, expected) in [
+        // The last one tells of all of them.
+        (1, [2, 1, 0], [[0, 0, 0, 1, 3], [0; 5], [0; 5]]),
+        (2, [0, 1, 2], [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 1, 1]]),
+        (3, [1, 2, 0], [[0, 0, 0, 0, 2], [0, 0, 0, 1, 1], [0; 5]]),
+    ] {
+        let flags = merged(&format!("910000000004{place}")).await;
+        grown([4, 3, 0, 2, 0], "what is merged, the proposal apart").await;
+        for (which, expected) in order.into_iter().zip(expected) {
+            lift(&flags[which], if which == 2 { 3 } else { 4 }, "wrong").await;
+            grown(expected, &format!("{which} of {order:?}")).await;
+        }
+    }
     server.finish().await;
 }
 

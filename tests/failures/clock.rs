@@ -1,39 +1,18 @@
 //! A wall clock that is wrong: the log's time never goes back, and the operator is told.
 
+use crate::support::clock::{set, with_clock};
 use crate::support::ledger::Ledger;
 use crate::support::{Answer, Server, eventually};
 use crate::tools::refused;
 use crate::{FLAGS, about};
 use canhbao::domain::Timestamp;
 use canhbao::log::SKEW_MS_MAX;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 const DAY_S: f64 = 86_400.0;
 const HOUR_S: f64 = 3_600.0;
 /// How far a gauge may lie beside what is expected: some starts and pauses.
 const GAUGE_S: f64 = 30.0;
-
-/// The command under a wall clock whose distance from the real one stands in a file; the monotonic clock is left alone.
-fn with_clock(mut command: Command, file: &Path) -> Command {
-    command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", file).env("FAKETIME_NO_CACHE", "1");
-    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
-    command
-}
-
-fn library() -> PathBuf {
-    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|folder| folder.unwrap().path());
-    let mut libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    libraries.find(|library| library.exists()).expect("libfaketimeMT.so.1: the package faketime is needed")
-}
-
-/// Replaced as a whole, so that no half of it is ever read.
-fn set(file: &Path, distance: &str) {
-    let new = file.with_extension("new");
-    std::fs::write(&new, distance).unwrap();
-    std::fs::rename(new, file).unwrap();
-}
 
 async fn check(server: &Server) -> Answer {
     let answer = server.post("/v1/checks").by("bank").json(&about("9000000000002")).send().await.is(200);

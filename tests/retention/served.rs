@@ -5,6 +5,7 @@ use crate::support::postgres::Postgres;
 use crate::support::process::BINARY;
 use crate::support::{Server, client, eventually};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -99,6 +100,18 @@ async fn counted_and_archived() -> (Server, u64) {
     eventually(Duration::from_secs(60), "tallies", async || stored() == 2).await;
     assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
     server.stop().await;
+    count_as_before(&server, 0, 7);
+    count_as_before(&server, 65_536, 7);
+    server.start_again().await;
+    assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()), "it was not counted anew");
+    let stored_anew = || {
+        let database = rusqlite::Connection::open(&search).unwrap();
+        let anew = "SELECT COUNT(*) FROM tally WHERE first_day <> 20000";
+        database.query_row(anew, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    eventually(Duration::from_secs(60), "tallies", async || stored_anew() == 2).await;
+    assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
+    server.stop().await;
     let mut command = Command::new(BINARY);
     command.args(["log", "archive", "--before", &before, "--data"]).arg(server.data());
     let said = run(command.arg("--to").arg(server.data().with_file_name("archive"))).done();
@@ -106,6 +119,20 @@ async fn counted_and_archived() -> (Server, u64) {
         said.lines().find_map(|line| line.strip_prefix("archived: entries 0 to before ")).unwrap().parse().unwrap();
     assert!((65_537..131_072).contains(&first), "{first}");
     (server, first)
+}
+
+/// Puts a segment's figures there as a version before this one counted and sealed them: so many checks, of one day.
+fn count_as_before(server: &Server, place: i64, checks: u64) {
+    let database = rusqlite::Connection::open(server.data().join("registry.db")).unwrap();
+    let root = "SELECT root FROM log_tile WHERE place = ?1";
+    let root: Vec<u8> = database.query_row(root, [place + 1], |row| row.get(0)).unwrap();
+    let body = format!(r#"[[20000,"check","970436",null,null,"clear",{checks},[]]]"#).into_bytes();
+    let hash = Sha256::new().chain_update("canhbao tally 1").chain_update(root).chain_update(place.to_be_bytes());
+    let hash = hash.chain_update(20_000_u32.to_be_bytes()).chain_update(20_000_u32.to_be_bytes());
+    let seal = hash.chain_update(&body).finalize().to_vec();
+    let put = "UPDATE tally SET seal = ?1, first_day = 20000, last_day = 20000, body = ?2 WHERE place = ?3";
+    let database = rusqlite::Connection::open(server.data().join("search.sqlite3")).unwrap();
+    assert_eq!(database.execute(put, rusqlite::params![seal, body, place]).unwrap(), 1);
 }
 
 /// `canhbao backup` or `restore`, from one directory to another.
@@ -203,6 +230,13 @@ async fn what_was_counted_before_it_was_archived_stays_and_what_is_lost_is_told(
     let (mut server, first) = counted_and_archived().await;
     server.start_again().await;
     assert_eq!(counted(&server).await, (132_000, "main/0".to_owned()));
+    // What cannot be counted anew stays as it was counted.
+    server.stop().await;
+    count_as_before(&server, 0, 7);
+    server.start_again().await;
+    let (checks, from) = counted(&server).await;
+    assert_eq!(from, "main/0");
+    assert!((66_464 + 7..66_564 + 7).contains(&checks), "{checks}");
     let search = server.data().join("search.sqlite3");
     let lose = |place: i64| {
         let database = rusqlite::Connection::open(&search).unwrap();

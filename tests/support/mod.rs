@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod chance;
+pub mod clock;
 pub mod contract;
 pub mod ledger;
 pub mod load;

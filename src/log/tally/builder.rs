@@ -3,7 +3,7 @@
 
 use super::super::SEGMENT_ENTRIES;
 use super::reading::{Counts, Read};
-use super::{root, store as store_segment, stored};
+use super::{Rules, root, store as store_segment, stored};
 use crate::behind;
 use crate::domain::{Amount, Days, Key};
 use crate::store::log::LogNumber;
@@ -154,19 +154,30 @@ impl Builder {
         Ok(found)
     }
 
-    /// Drops what is stored of the own log and does not belong to it, or is damaged: it is counted anew. False if the thread
-    /// shall end.
+    /// Drops what is to be counted anew: of all logs what was counted by the rules before and is not archived, of the own one
+    /// also what does not belong to it, or is damaged. False if the thread shall end.
     fn admit(&self, writer: &mut dyn Connection) -> Result<bool, StoreError> {
-        let Some(log) = self.store.find(|connection| store::log::find(connection, self.shared.node))? else {
-            return Ok(true);
-        };
-        for head in self.store.find(|connection| store::tally::heads(connection, log))? {
-            if self.store.find(|connection| stored(connection, log, &head))?.is_none() {
-                tracing::warn!(first_index = head.first_index, "a tally is not sound; it is dropped");
-                store::tally::remove(writer, log, head.first_index)?;
-            }
-            if self.shared.waits(PAUSE) {
-                return Ok(false);
+        for (node, log) in self.store.find(|connection| store::log::all(connection))? {
+            let is_own = node == self.shared.node;
+            let (first, heads) = self.store.find(|connection| {
+                Ok((store::log::first_index(connection, log)?, store::tally::heads(connection, log)?))
+            })?;
+            for head in heads {
+                let is_kept = match self.store.find(|connection| stored(connection, log, &head))? {
+                    Some((_, Rules::Current)) => true,
+                    Some((_, Rules::Before)) => head.first_index < first,
+                    None if is_own => {
+                        tracing::warn!(first_index = head.first_index, "a tally is not sound; it is dropped");
+                        false
+                    }
+                    None => true,
+                };
+                if !is_kept {
+                    store::tally::remove(writer, log, head.first_index)?;
+                }
+                if self.shared.waits(PAUSE) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

@@ -4,8 +4,8 @@ use super::super::view::EntryView;
 use super::super::{Act, Entry, FlagVersion, Resource, each_entry};
 use crate::domain::party::PartyId;
 use crate::domain::{
-    Amount, Category, ClosingCause, Counted, Day, Flag, FlagId, FlagMove, FlagState, Key, Outcome, Tally, Timestamp,
-    Urgency, Verdict, Warning,
+    Amount, Category, Counted, Day, Flag, FlagId, FlagMove, FlagState, Key, Outcome, Tally, Timestamp, Urgency,
+    Verdict, Warning,
 };
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
@@ -174,38 +174,81 @@ fn count_check(
 
 /// What an act made of flags: all of them, since a list that is imported is one act.
 fn count_change(connection: &mut dyn Connection, entry: &Entry, tally: &mut Tally) -> Result<(), StoreError> {
-    let is_import = entry.act == Act::FlagImport;
-    store::tally::flags_of_change(connection, entry.list_version, &mut |flag| {
-        let mut add = |counted| {
-            let key = key(entry.at, counted, entry.party.clone(), Some(of(&flag)), Some(flag.verdict));
-            tally.add(key, &Amount::of(1));
-        };
-        if is_import {
+    let mut add = |counted, flag: &Flag| {
+        tally.add(key(entry.at, counted, entry.party.clone(), Some(of(flag)), Some(flag.verdict)), &Amount::of(1));
+    };
+    let mut wrong = Vec::new();
+    store::tally::flags_of_change(connection, entry.list_version, &mut |flag, before| {
+        if entry.act == Act::FlagImport {
             // It brings flags with all that was done to them elsewhere.
-            add(Counted::FlagRaised);
+            add(Counted::FlagRaised, &flag);
             if flag.state == FlagState::Active && flag.urgency == Urgency::Normal {
-                add(Counted::FlagApproved);
+                add(Counted::FlagApproved, &flag);
             }
             return Ok(());
         }
-        match flag.step().what {
-            FlagMove::Raise => add(Counted::FlagRaised),
-            // These two also decide on amendments that waited.
-            FlagMove::Approve => add(Counted::FlagApproved),
-            FlagMove::Reject => add(Counted::FlagRejected),
-            FlagMove::Lift => {
-                add(Counted::FlagLifted);
-                if flag.closing_cause == Some(ClosingCause::Wrong) {
-                    add(Counted::FlagCorrected);
-                }
-            }
-            FlagMove::Merge if flag.closing_cause == Some(ClosingCause::Merged) => add(Counted::FlagLifted),
-            // What the others were merged into goes on.
-            FlagMove::Merge => {}
-            FlagMove::Renew | FlagMove::Amend | FlagMove::Transfer => {}
+        if let Some(counted) = counted_of(&flag, before.as_ref()) {
+            add(counted, &flag);
+        }
+        if flag.must_be_corrected() {
+            wrong.push(flag);
         }
         Ok(())
-    })
+    })?;
+    for flag in wrong {
+        for told in told_with(connection, flag, entry.list_version)? {
+            add(Counted::FlagCorrected, &told);
+        }
+    }
+    Ok(())
+}
+
+/// As what a new version of a flag counts.
+fn counted_of(flag: &Flag, before: Option<&Flag>) -> Option<Counted> {
+    let step = flag.step();
+    let was_approved = before.is_some_and(|before| before.approved_by.is_some());
+    let was_active = before.is_some_and(|before| before.state_at(step.at) == FlagState::Active);
+    match step.what {
+        FlagMove::Raise => Some(Counted::FlagRaised),
+        // These two also decide on what waits of a flag that was approved before.
+        FlagMove::Approve => (!was_approved).then_some(Counted::FlagApproved),
+        FlagMove::Reject => (!was_approved).then_some(Counted::FlagRejected),
+        // What was over before can only be found wrong. What others were merged into goes on.
+        FlagMove::Lift | FlagMove::Merge => {
+            (was_active && flag.state == FlagState::Lifted).then_some(Counted::FlagLifted)
+        }
+        FlagMove::Renew | FlagMove::Amend | FlagMove::Transfer => None,
+    }
+}
+
+/// The flags of which it is told that they were wrong once this one is: itself and those that it took in, as far as they
+/// had answered and it was not told before.
+fn told_with(connection: &mut dyn Connection, wrong: Flag, change: u64) -> Result<Vec<Flag>, StoreError> {
+    let mut told = Vec::new();
+    for id in &wrong.merged {
+        told.extend(store::tally::flag_at(connection, *id, change)?.filter(|flag| flag.since.is_some()));
+    }
+    told.push(wrong);
+    let mut new = Vec::new();
+    for flag in told {
+        if !is_told(connection, flag.id, change.saturating_sub(1))? {
+            new.push(flag);
+        }
+    }
+    Ok(new)
+}
+
+/// Whether it was told at a change that a flag was wrong: by itself, or with one into which it was merged.
+fn is_told(connection: &mut dyn Connection, id: FlagId, change: u64) -> Result<bool, StoreError> {
+    let mut next = Some(id);
+    while let Some(id) = next {
+        let flag = store::tally::flag_at(connection, id, change)?;
+        if flag.as_ref().is_some_and(Flag::must_be_corrected) {
+            return Ok(true);
+        }
+        next = flag.and_then(|flag| flag.merged_into);
+    }
+    Ok(false)
 }
 
 fn key(at: Timestamp, counted: Counted, party: PartyId, of: Of, verdict: Option<Verdict>) -> Key {

@@ -3,7 +3,7 @@
 
 use super::super::SEGMENT_ENTRIES;
 use super::count::{Known, count};
-use super::stored;
+use super::{Rules, stored};
 use crate::domain::{Amount, Days, Key, LogPosition, LogPositions, Tally};
 use crate::store::log::LogNumber;
 use crate::store::tally::Head;
@@ -102,17 +102,19 @@ impl Counts {
             tally.iter().filter(|(key, _)| days.contains(key.day)).for_each(|(key, amount)| each(key, amount));
         };
         if let Some(head) = head {
-            if let Some(tally) = stored(connection, log, head)? {
-                of_days(&tally, each);
-                // Another node has stored what was counted here too.
-                self.forget(log, segment);
-                return Ok(());
-            }
-            if segment < first {
-                return Err(StoreError::Corrupt("a tally of archived entries that is not sound"));
-            }
-            if !self.parts.contains_key(&(log, segment)) {
-                tracing::warn!(segment, "a tally is not sound; the log is counted");
+            match stored(connection, log, head)? {
+                Some((tally, rules)) if rules == Rules::Current || segment < first => {
+                    of_days(&tally, each);
+                    // Another node may have stored what was counted here too.
+                    self.forget(log, segment);
+                    return Ok(());
+                }
+                Some(_) => {}
+                None if segment < first => {
+                    return Err(StoreError::Corrupt("a tally of archived entries that is not sound"));
+                }
+                None if self.parts.contains_key(&(log, segment)) => {}
+                None => tracing::warn!(segment, "a tally is not sound; the log is counted"),
             }
         }
         let from = segment.max(first);

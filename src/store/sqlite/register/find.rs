@@ -89,18 +89,12 @@ impl Reader {
         Covered::read(&mut self.0)
     }
 
-    /// The newest flags that name or named a subject, were raised at `from` or later, and have answered checks; at most `rows_max`.
-    pub fn answered_for(
-        &mut self,
-        subject: &Subject,
-        from: Timestamp,
-        rows_max: u32,
-    ) -> Result<Vec<FlagId>, StoreError> {
+    /// The flags that name or named a subject, were raised at `from` or later, and have answered checks without an approval.
+    pub fn answered_alone_for(&mut self, subject: &Subject, from: Timestamp) -> Result<Vec<FlagId>, StoreError> {
         let sql = "SELECT flag.place, flag.id FROM flag_subject JOIN flag ON flag.place = flag_subject.place \
-                   WHERE flag_subject.subject = ? AND flag.raised_at >= ? \
-                   AND flag.since IS NOT NULL ORDER BY flag.place DESC LIMIT ?";
+                   WHERE flag_subject.subject = ? AND flag.raised_at >= ? AND flag.alone = 1 ORDER BY flag.place DESC";
         let from = i64::try_from(from.as_ms()).map_err(|_| StoreError::Corrupt("a time over 2^63"))?;
-        let values = [Value::Text(subject.canonical()), Value::Integer(from), Value::Integer(rows_max.into())];
+        let values = [Value::Text(subject.canonical()), Value::Integer(from)];
         let mut found = Vec::new();
         self.rows(sql, &values, &mut |row| {
             found.push(read_found(row)?.1);

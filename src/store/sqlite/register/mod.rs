@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 pub const REGISTER_FILE: &str = "register.sqlite3";
 const SCHEMA: &str = include_str!("schema.sql");
 /// Of `SCHEMA`: a file of another version is made anew.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 const READERS_KEPT_MAX: usize = 8;
 /// 64 MiB in pages of KiB, negative as SQLite wants it.
 const WRITER_CACHE_KIB: i64 = -65_536;

@@ -31,7 +31,7 @@ CREATE TABLE flag (
     reviewed_at INTEGER NOT NULL, -- when somebody last raised, approved, renewed, amended or merged it
     first_at    INTEGER NOT NULL, -- when the earliest change was made that wrote a version of it
     version_at  INTEGER NOT NULL, -- when the change was made that wrote its newest version
-    since       INTEGER,          -- since when it answers checks; NULL: not yet
+    alone       INTEGER NOT NULL, -- 1: it answers, or has answered, and nobody has approved it
     officer     TEXT    NOT NULL, -- who answers for it
     case_key    TEXT    NOT NULL, -- its case, folded: without diacritics, lower case, words only
     lacks       INTEGER NOT NULL, -- 0: nothing, 1: a legal basis, 2: a case that has a word, 3: both

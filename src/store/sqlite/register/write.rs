@@ -209,14 +209,14 @@ fn upsert(
     let mut place = None;
     connection.query(
         "INSERT INTO flag (kind, institution, source, raised_at, first_at, id, state, verdict, category, unit, coordinated, \
-         expires_at, changed_at, reviewed_at, version_at, since, officer, case_key, lacks, version, change, \
+         expires_at, changed_at, reviewed_at, version_at, alone, officer, case_key, lacks, version, change, \
          content) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
          ON CONFLICT (id) DO UPDATE SET first_at = MIN(first_at, excluded.first_at), state = excluded.state, \
          verdict = excluded.verdict, category = excluded.category, \
          unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
          changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
-         since = excluded.since, officer = excluded.officer, case_key = excluded.case_key, lacks = excluded.lacks, \
+         alone = excluded.alone, officer = excluded.officer, case_key = excluded.case_key, lacks = excluded.lacks, \
          version = excluded.version, change = excluded.change, content = excluded.content RETURNING place",
         &[
             Value::Text(flag.subject.kind().as_str()),
@@ -234,7 +234,7 @@ fn upsert(
             Value::count(flag.step().at.as_ms())?,
             Value::count(reviewed_at)?,
             at,
-            time(flag.since)?,
+            Value::Int(flag.is_urgent_alone().into()),
             Value::Text(flag.officer().as_str()),
             Value::Text(&case_key),
             Value::Int(i64::from(flag.legal_basis.is_none()) + 2 * i64::from(case_key.is_empty())),
