@@ -4,7 +4,7 @@
 
 use super::{Call, Error, Registry, random_bytes};
 use crate::domain::{Change, Correction, Findings, Flag, FlagId, RequestId, Told};
-use crate::log::{Act, AppendError, LogFilter, Record, Refusal, SKEW_MS_MAX};
+use crate::log::{Act, AppendError, Record, Refusal};
 use crate::store;
 use std::time::Duration;
 
@@ -79,15 +79,12 @@ impl Registry {
 
     /// What the logs of all nodes say.
     async fn findings(&self, flag: FlagId) -> Result<Findings, Error> {
-        // It answered nobody before it was.
-        let from = Some(flag.minted_at().minus_ms(SKEW_MS_MAX));
-        let filter = LogFilter { flag: Some(flag), act: Some(Act::Check), from, ..LogFilter::default() };
-        let (parties, nodes, to) = self.parties_answered(filter).await?;
-        let parties = parties.into_iter().map(|(party, told)| Told {
+        let (parties, nodes, to) = self.parties_answered(flag).await?;
+        let parties = parties.into_iter().map(|(party, answers)| Told {
             party,
-            checks: told.checks,
-            first_at: told.first_at,
-            last_at: told.last_at,
+            checks: answers.checks,
+            first_at: answers.first_at,
+            last_at: answers.last_at,
         });
         Ok(Findings { parties: parties.collect(), from: self.kept_from(nodes).await?, to })
     }
