@@ -13,6 +13,9 @@ pub struct Answers {
     pub last_at: Timestamp,
 }
 
+/// What parties were answered with many flags.
+pub type AnsweredParties = BTreeMap<(FlagId, PartyId), Answers>;
+
 impl Answers {
     pub fn at(at: Timestamp, checks: u64) -> Self {
         Self { checks, first_at: at, last_at: at }
