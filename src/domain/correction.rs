@@ -41,13 +41,13 @@ pub struct Told {
     pub last_at: Timestamp,
 }
 
-/// What was found in the logs of all nodes.
+/// What was found in the logs of all nodes, and in what is kept of their archives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     pub parties: Vec<Told>,
-    /// The first entries that were looked at, one a log; what stands before is archived.
+    /// The first entries, one a log, from which on nothing is missing; of what is archived before nothing is kept.
     pub from: LogPositions,
-    /// The last ones.
+    /// The last ones that were looked at.
     pub to: LogPositions,
 }
 
