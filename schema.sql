@@ -236,8 +236,21 @@ CREATE TABLE log_archive (
     at_max      INTEGER NOT NULL, -- latest time of an entry in the log up to the end of this archive
     sealed_at   INTEGER NOT NULL, -- when the entries were dropped here
     file_name   TEXT    NOT NULL, -- the name under which the file was made
-    digest      BLOB    NOT NULL  -- SHA-256 of the file
+    digest      BLOB    NOT NULL, -- SHA-256 of the file
+    answers     INTEGER           -- how many rows of archived_answer tell of its checks; NULL: none do, only the file tells
 ) STRICT;
+
+-- What the checks in archives were answered with, so that a correction reaches also who was answered long ago. It names no
+-- subject.
+CREATE TABLE archived_answer (
+    flag        BLOB    NOT NULL, -- id of the flag
+    party       TEXT    NOT NULL, -- who was answered with it
+    place       INTEGER NOT NULL, -- place of the archive
+    checks      INTEGER NOT NULL, -- how many checks in the archive were
+    first_at    INTEGER NOT NULL, -- the first of them
+    last_at     INTEGER NOT NULL, -- the last of them
+    PRIMARY KEY (flag, party, place)
+) STRICT, WITHOUT ROWID;
 
 -- Entries go only when they lie wholly in a recorded archive; of the tiles those of level 0 whose tile of level 1 does, but
 -- for the last one. What is not sealed is never deleted, and what stands higher in the tree stays for ever.
@@ -265,6 +278,10 @@ CREATE TRIGGER log_archive_is_never_updated BEFORE UPDATE ON log_archive
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_archive_is_never_deleted BEFORE DELETE ON log_archive
 BEGIN SELECT RAISE (ABORT, 'the log is append-only'); END;
+CREATE TRIGGER archived_answer_is_never_updated BEFORE UPDATE ON archived_answer
+BEGIN SELECT RAISE (ABORT, 'answers are append-only'); END;
+CREATE TRIGGER archived_answer_is_never_deleted BEFORE DELETE ON archived_answer
+BEGIN SELECT RAISE (ABORT, 'answers are append-only'); END;
 CREATE TRIGGER change_is_never_updated BEFORE UPDATE ON change
 BEGIN SELECT RAISE (ABORT, 'changes are append-only'); END;
 CREATE TRIGGER change_is_never_deleted BEFORE DELETE ON change

@@ -246,3 +246,37 @@ async fn what_is_not_sound_or_not_empty_is_refused() {
     change(&changed.path("old"), "UPDATE flag SET verdict = 'warn'");
     changed.refused(&url, 1, "not empty");
 }
+
+#[tokio::test]
+async fn what_archived_checks_were_answered_with_is_moved_and_a_correction_finds_it() {
+    const NUMBER: &str = "9000000000002";
+    let (place, _) = Place::new().await;
+    let mut flag = Value::Null;
+    for _ in 0..2 {
+        let process = place.start(&["serve", "--data", "old"]).await;
+        let caller = Caller { place: &place, data: "old", process: &process };
+        flag = caller.check(NUMBER).await["results"][0]["flags"][0]["id"].clone();
+        let clear = json!({ "subjects": [{ "kind": "account", "bank": "VCB", "number": "9000000000000" }] });
+        caller.post(&caller.token("bank"), "/v1/checks/batch", &json!({ "checks": vec![clear; 300] })).await;
+        assert!(process.terminate().await.0.success());
+    }
+    let archive = ["log", "archive", "--data", "old", "--before", "2200-01-01", "--to", "archive"];
+    let output = place.run(&archive);
+    assert!(output.status.success(), "{output:?}");
+    let url = Postgres::shared().create_database();
+    let told = place.migrate(&url);
+    let rows = told.lines().find_map(|line| line.strip_prefix("archived_answer: ")?.strip_suffix(" rows, the same"));
+    assert!(rows.is_some_and(|rows| rows.parse::<u64>().unwrap() > 0), "{told}");
+    let process = place.start(&["serve", "--data", "new"]).await;
+    let caller = Caller { place: &place, data: "new", process: &process };
+    caller.check(NUMBER).await;
+    let (officer, flag) = (caller.token("officer"), format!("/v1/flags/{}", flag.as_str().unwrap()));
+    let wrong = json!({ "reason": "The account was taken over", "cause": "wrong" });
+    let lifted = caller.post(&officer, &format!("{flag}/lift"), &wrong).await;
+    assert!(lifted["closing_cause"] == "wrong", "{lifted}");
+    let (history, _) = caller.get(&officer, &format!("{flag}/history")).await;
+    let (correction, checks) = (&history["correction"], &history["correction"]["parties"][0]["checks"]);
+    // One by `Place::new`, and three here.
+    assert_eq!((checks, &correction["log_from"]), (&json!(4), &json!("main/0")), "{correction}");
+    assert!(process.terminate().await.0.success());
+}

@@ -2,6 +2,8 @@
 //! ask a driver's own dialect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "store/answered.rs"]
+mod answered;
 #[path = "store/archived.rs"]
 mod archived;
 #[path = "store/older.rs"]
@@ -15,9 +17,9 @@ use canhbao::domain::party::{
     AccessState, Client, ClientId, Credential, CredentialKind, Party, PartyId, Quotas, Role, Scopes,
 };
 use canhbao::domain::{
-    Actor, Category, Change, Changes, Correction, Findings, Flag, FlagId, FlagState, KeptAnswer, LogPosition,
-    LogPositions, NewObjection, Objection, ObjectionId, ObjectionState, Proposal, Replaces, Source, SourceKind,
-    Subject, Timestamp, Told, Urgency, Verdict,
+    Actor, AnsweredParties, Answers, Category, Change, Changes, Correction, Findings, Flag, FlagId, FlagState,
+    KeptAnswer, LogPosition, LogPositions, NewObjection, Objection, ObjectionId, ObjectionState, Proposal, Replaces,
+    Source, SourceKind, Subject, Timestamp, Told, Urgency, Verdict,
 };
 use canhbao::store::archive::{self, Archive, tiles_begin};
 use canhbao::store::lease::{self, Asked};
@@ -28,7 +30,7 @@ use canhbao::store::search::Segment;
 use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::tree::TileRow;
 use canhbao::store::{
-    Connection, Row, Statement, Store, StoreError, Value, access, answers, changes, corrections, flags, history,
+    self, Connection, Row, Statement, Store, StoreError, Value, access, answers, changes, corrections, flags, history,
     search, tree,
 };
 use postgres::Postgres;
@@ -573,7 +575,7 @@ fn what_is_sealed_goes_and_nothing_else_does() {
         };
         for wrong in [Archive { size: end - 1, ..sealed.clone() }, Archive { first_index: 1, ..sealed.clone() }] {
             assert!(
-                archive::insert(writer, log, &wrong).is_err(),
+                archive::insert(writer, log, &wrong, None).is_err(),
                 "it ends under no checkpoint, or follows on nothing"
             );
         }
@@ -581,7 +583,7 @@ fn what_is_sealed_goes_and_nothing_else_does() {
             let error = writer.execute(refused, &[]).unwrap_err().to_string();
             assert!(error.contains("the log is append-only"), "{refused}: {error}");
         }
-        committed(writer, |writer| archive::seal(writer, log, &sealed).unwrap());
+        committed(writer, |writer| archive::seal(writer, log, &sealed, &AnsweredParties::new()).unwrap());
         store.drop_archived(at(9)).unwrap();
         assert_eq!(tiles_begin(end), 65_536);
         assert_eq!(log::first_index(writer, log).unwrap(), end);
@@ -615,7 +617,9 @@ fn history_is_neither_changed_nor_deleted() {
             file_name: "a".to_owned(),
             digest: [1; 32],
         };
-        archive::insert(writer, log, &sealed).unwrap();
+        let answered = (flag(1, FlagState::Active).id, PartyId::parse("970436").unwrap());
+        archive::insert(writer, log, &sealed, Some(1)).unwrap();
+        store::answered::insert_all(writer, log, 0, &[(answered, Answers::at(at(1), 1))].into()).unwrap();
         for statement in [
             "UPDATE log_batch SET entries = entries",
             "UPDATE log_tile SET root = root",
@@ -626,6 +630,8 @@ fn history_is_neither_changed_nor_deleted() {
             "DELETE FROM log_tile",
             "DELETE FROM log_checkpoint",
             "DELETE FROM log_archive",
+            "UPDATE archived_answer SET checks = checks",
+            "DELETE FROM archived_answer",
             "DELETE FROM change",
             "DELETE FROM flag_version",
         ] {

@@ -5,12 +5,12 @@ use super::audit::{progress_bar, unreadable};
 use super::stored::{verify_database, verify_node};
 use super::{Failure, StoreArgs};
 use crate::config::Config;
-use crate::domain::{CheckId, Timestamp};
+use crate::domain::{AnsweredParties, CheckId, Timestamp};
 use crate::log::archive::{Part, receipt, sealing, write};
 use crate::log::note::{Checkpoint, VerifierKey};
 use crate::log::receipt::Receipt;
 use crate::log::verify::{Kept, Report};
-use crate::log::{Act, End, Resource, find};
+use crate::log::{Act, End, Resource, find, sum_up};
 use crate::server::{self, DATABASE_FILE, Home, HomeError, OpenLog};
 use crate::store::archive::Archive;
 use crate::store::sqlite::SqliteStore;
@@ -102,7 +102,8 @@ fn seal(
         file_name: args.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         digest: server::digest(&args.file)?,
     };
-    let record = sealing(archive.clone()).map_err(of_store)?;
+    let answered = answered(&args.file, &config.node, &part)?;
+    let record = sealing(archive.clone(), answered).map_err(of_store)?;
     let failed = |error: crate::log::AppendError| Failure::CommitFailed(error.to_string());
     system.block_on(open.log.submit(record).map_err(failed)?.durable()).map_err(failed)?;
     Ok((archive, report.keys))
@@ -170,6 +171,12 @@ fn recognise(args: &ArchiveArgs, open: &OpenLog, keys: &[VerifierKey], due: &Par
     let is_same = checkpoint.is_some_and(|checkpoint| checkpoint.size == end && checkpoint.root == report.root);
     let is_due = part.end <= due.end && holds(&report, &part) && is_archive(&args.file);
     if is_same && is_due { Ok(part) } else { Err(refused()) }
+}
+
+/// What the checks were answered with that a finished archive holds, also one that was taken up.
+fn answered(path: &Path, node: &str, part: &Part) -> Result<AnsweredParties, Failure> {
+    let read = SqliteStore::open_copy(path).and_then(|store| sum_up(store.reader()?.as_mut(), node, part));
+    read.map_err(|error| unreadable(path, &error))
 }
 
 /// Whether a file says that it is an archive.

@@ -49,7 +49,7 @@ pub use amendment::{Changes, Pending};
 pub use change::{Change, Replaces};
 pub use cleaning::{Alike, Stale};
 pub use conditions::{FlagConditions, Span};
-pub use correction::{Correction, Findings, Told};
+pub use correction::{AnsweredParties, Answers, Correction, Findings, Told};
 pub use directory::Directory;
 pub use flag::{
     Actor, ClosingCause, Flag, FlagMove, FlagState, LegalBasis, LiftCause, Source, SourceKind, Step, Urgency,

@@ -7,7 +7,7 @@ use super::own::own_entry;
 use super::receipt::Receipt;
 use super::tree::{StoredTiles, entries_below, restore};
 use super::{Act, BATCHES_READ_AT_ONCE, Record, entries_of, leaf_hash};
-use crate::domain::Timestamp;
+use crate::domain::{AnsweredParties, Timestamp};
 use crate::store::archive::{Archive, tiles_begin};
 use crate::store::log::LogNumber;
 use crate::store::{self, Connection, StoreError};
@@ -79,7 +79,7 @@ pub fn write(
     target.begin()?;
     store::archive::copy_heads(source, target, log, node)?;
     for archive in store::archive::all(source, log)? {
-        store::archive::insert(target, log, &archive)?;
+        store::archive::insert(target, log, &archive, None)?;
     }
     copy_tiles(source, target, log, part)?;
     copy_checkpoints(source, target, log, part)?;
@@ -149,10 +149,10 @@ pub(super) fn sealed(archive: &Archive) -> String {
     format!("{}-{} {} sha256:{digest}", archive.first_index, archive.end(), archive.at_max)
 }
 
-/// The record with which the writer drops what the archive holds.
-pub fn sealing(archive: Archive) -> Result<Record, StoreError> {
+/// The record with which the writer drops what the archive holds, but for what its checks were answered with.
+pub fn sealing(archive: Archive, answered: AnsweredParties) -> Result<Record, StoreError> {
     let entry = own_entry(Act::LogArchive, archive.sealed_at, sealed(&archive))?;
-    Ok(Record::sealing(entry, archive))
+    Ok(Record::sealing(entry, archive, answered))
 }
 
 /// The receipt of an entry of an archive, under the first checkpoint in it that covers the entry. It is verified before it is

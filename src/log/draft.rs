@@ -125,7 +125,7 @@ impl Draft {
                 let Ok(leaf) = sealing.entry.encode(&mut self.batch.entries) else {
                     return Ok(Err(AppendError::TooLarge));
                 };
-                store::archive::seal(connection, log, &sealing.archive)?;
+                store::archive::seal(connection, log, &sealing.archive, &sealing.answered)?;
                 Ok(Ok(leaf))
             }
         }

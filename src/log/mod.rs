@@ -2,6 +2,7 @@
 //! with it, are on stable storage.
 
 mod act;
+mod answered;
 pub mod archive;
 mod desk;
 mod door;
@@ -26,6 +27,7 @@ mod view;
 mod writer;
 
 pub use act::Act;
+pub use answered::sum_up;
 pub use desk::Pending;
 pub use door::{End, Limits, Log, Opening, Publish};
 pub use entry::{Entry, EntrySubject, EntryTooLarge, FlagVersion, Resource, entries_of, leaf_hash};

@@ -3,7 +3,7 @@
 
 use super::merkle::Hash;
 use super::{Entry, EntryTooLarge};
-use crate::domain::{Change, CheckId, KeptAnswer, Outcome, Timestamp};
+use crate::domain::{AnsweredParties, Change, CheckId, KeptAnswer, Outcome, Timestamp};
 use crate::store::archive::Archive;
 
 /// One audited act, on its way into the log.
@@ -23,6 +23,7 @@ pub(super) enum Kind {
 pub(super) struct Sealing {
     pub(super) entry: Entry,
     pub(super) archive: Archive,
+    pub(super) answered: AnsweredParties,
 }
 
 pub(super) struct Telling {
@@ -54,8 +55,8 @@ impl Record {
     }
 
     /// The entry must be `archive`'s, and the file finished.
-    pub(super) fn sealing(entry: Entry, archive: Archive) -> Self {
-        Self(Kind::Sealing(Box::new(Sealing { entry, archive })))
+    pub(super) fn sealing(entry: Entry, archive: Archive, answered: AnsweredParties) -> Self {
+        Self(Kind::Sealing(Box::new(Sealing { entry, archive, answered })))
     }
 
     /// Whether it carries a change of the registry.

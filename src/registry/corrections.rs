@@ -1,10 +1,11 @@
-//! Who was answered with a flag that should never have been there. What the logs say is collected before the flag ends and
-//! recorded in the transaction that ends it; what was answered while that went on is added when nothing can follow any more.
+//! Who was answered with a flag that should never have been there. What the logs say, and what is kept of their archives, is
+//! collected before the flag ends and recorded in the transaction that ends it; what was answered while that went on is added
+//! when nothing can follow any more.
 //! Nobody who was answered with the flag may be missing in the end, and no check waits for any of this.
 
 use super::{Call, Error, Registry, random_bytes};
-use crate::domain::{Change, Correction, Findings, Flag, FlagId, RequestId, Told};
-use crate::log::{Act, AppendError, LogFilter, Record, Refusal, SKEW_MS_MAX};
+use crate::domain::{Change, Correction, Findings, Flag, FlagId, LogPosition, LogPositions, RequestId, Told};
+use crate::log::{Act, AppendError, Record, Refusal};
 use crate::store;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ const SETTLED_MS: u64 = 15_000;
 /// Another node completes what the node that began it has not completed by then.
 const OTHERS_MS: u64 = 60_000;
 const AT_ONCE_MAX: u32 = 16;
+/// How often the logs are read if an archive is recorded meanwhile, which is a rare thing.
+const READINGS_MAX: u32 = 3;
 
 impl Registry {
     /// Of a flag that is wrong, and of those that it took in and that had answered: they said the same.
@@ -77,18 +80,30 @@ impl Registry {
         }
     }
 
-    /// What the logs of all nodes say.
+    /// What the logs of all nodes say, and what is kept of what they have in archives.
     async fn findings(&self, flag: FlagId) -> Result<Findings, Error> {
-        // It answered nobody before it was.
-        let from = Some(flag.minted_at().minus_ms(SKEW_MS_MAX));
-        let filter = LogFilter { flag: Some(flag), act: Some(Act::Check), from, ..LogFilter::default() };
-        let (parties, nodes, to) = self.parties_answered(filter).await?;
-        let parties = parties.into_iter().map(|(party, told)| Told {
-            party,
-            checks: told.checks,
-            first_at: told.first_at,
-            last_at: told.last_at,
-        });
-        Ok(Findings { parties: parties.collect(), from: self.kept_from(nodes).await?, to })
+        for _ in 0..READINGS_MAX {
+            let archived = self.read(move |connection| store::answered::archived(connection, flag)).await?;
+            let (mut parties, _, to) = self.parties_answered(flag).await?;
+            // What went into an archive in between was read in the log, in what is kept of it, in both or in neither.
+            let after = self.read(move |connection| store::answered::archived(connection, flag)).await?;
+            if after.logs != archived.logs {
+                continue;
+            }
+            for (party, answers) in archived.parties {
+                answers.add_to(&mut parties, party);
+            }
+            let parties = parties.into_iter().map(|(party, answers)| Told {
+                party,
+                checks: answers.checks,
+                first_at: answers.first_at,
+                last_at: answers.last_at,
+            });
+            let from =
+                archived.logs.into_iter().map(|log| LogPosition { node: log.node.into(), index: log.answered_from });
+            let from = LogPositions::new(from.collect()).ok_or_else(|| Error::Internal("a log twice".to_owned()))?;
+            return Ok(Findings { parties: parties.collect(), from, to });
+        }
+        Err(Error::Internal("archives were recorded while the logs were read".to_owned()))
     }
 }

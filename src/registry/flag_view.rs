@@ -173,7 +173,7 @@ impl<'a> HistoryItem<'a> {
 #[derive(Serialize)]
 pub(super) struct CorrectionView<'a> {
     completed_at: Option<Timestamp>,
-    /// What stands before is archived, and nothing is known of it.
+    /// Nothing is missing from here on; of what was archived before nothing is kept.
     log_from: Option<&'a LogPositions>,
     log_to: Option<&'a LogPositions>,
     parties: Vec<ToldView<'a>>,

@@ -4,8 +4,8 @@
 use super::audit::{REPORT_PIECE, UNREADABLE, blocking, read_piece};
 use super::{Answered, Call, Error, LogPage, Registry, render};
 use crate::domain::party::PartyId;
-use crate::domain::{FlagId, LogPositions, SubjectHash, Timestamp, Verdict};
-use crate::log::{Act, Entry, LogFilter, Merged, Resource, SKEW_MS_MAX};
+use crate::domain::{Answers, FlagId, LogPositions, SubjectHash, Timestamp, Verdict};
+use crate::log::{Act, Entry, LogFilter, Merged, Resource};
 use crate::store;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,16 +32,13 @@ impl Registry {
     /// Every party that was answered with a flag, so that its lifting can be told to them.
     pub async fn report_flag(&self, call: &Call, flag: FlagId) -> Result<Answered, Error> {
         self.read(move |connection| store::flags::find(connection, flag)).await?.ok_or(Error::NotFound)?;
-        // It answered nobody before it was.
-        let from = flag.minted_at().minus_ms(SKEW_MS_MAX);
-        let filter = LogFilter { flag: Some(flag), act: Some(Act::Check), from: Some(from), ..LogFilter::default() };
-        let (parties, nodes, checked_up_to) = self.parties_answered(filter).await?;
-        let parties = parties.into_iter().map(|(party, told)| PartyOfFlag {
+        let (parties, nodes, checked_up_to) = self.parties_answered(flag).await?;
+        let parties = parties.into_iter().map(|(party, answers)| PartyOfFlag {
             name: self.access.party(&party).map(|party| party.name.clone()),
             party,
-            checks: told.checks,
-            first_at: told.first_at,
-            last_at: told.last_at,
+            checks: answers.checks,
+            first_at: answers.first_at,
+            last_at: answers.last_at,
         });
         let checked_from = self.kept_from(nodes).await?;
         let body = render(&FlagReport { flag, parties: parties.collect(), checked_from, checked_up_to })?;
@@ -53,15 +50,16 @@ impl Registry {
     /// The parties, the nodes whose logs were read, and the last entry of each that was.
     pub(super) async fn parties_answered(
         &self,
-        filter: LogFilter,
-    ) -> Result<(BTreeMap<PartyId, Told>, Vec<String>, LogPositions), Error> {
+        flag: FlagId,
+    ) -> Result<(BTreeMap<PartyId, Answers>, Vec<String>, LogPositions), Error> {
+        let filter = LogFilter::answered_with(flag);
         let covered = self.search.covered();
         let opened = self
             .read(move |connection| Merged::open(connection, &filter, None, &LogPositions::default(), None))
             .await?;
         let merged = opened.ok_or(Error::NotFound)?;
         let (nodes, ends) = (merged.nodes().map(str::to_owned).collect(), merged.ends());
-        let mut parties: BTreeMap<PartyId, Told> = BTreeMap::new();
+        let mut parties = BTreeMap::new();
         for mut reading in merged.into_readings() {
             // In pieces, so that the work ends with the request, should nobody wait for it any more.
             while !reading.is_done() {
@@ -71,10 +69,7 @@ impl Registry {
                 reading = read;
                 for found in found {
                     let entry = Entry::decode(&found.bytes).ok_or(UNREADABLE)?;
-                    let told = parties.entry(entry.party.clone()).or_insert_with(|| Told::since(entry.at));
-                    told.checks += u64::from(entry.count);
-                    told.first_at = told.first_at.min(entry.at);
-                    told.last_at = told.last_at.max(entry.at);
+                    Answers::at(entry.at, entry.count.into()).add_to(&mut parties, entry.party);
                 }
             }
         }
@@ -136,17 +131,4 @@ struct PartyOfFlag {
     checks: u64,
     first_at: Timestamp,
     last_at: Timestamp,
-}
-
-/// What a party was answered.
-pub(super) struct Told {
-    pub(super) checks: u64,
-    pub(super) first_at: Timestamp,
-    pub(super) last_at: Timestamp,
-}
-
-impl Told {
-    fn since(at: Timestamp) -> Self {
-        Self { checks: 0, first_at: at, last_at: at }
-    }
 }

@@ -3,8 +3,8 @@
 
 use super::log::LogNumber;
 use super::tree::TileRow;
-use super::{Connection, Row, StoreError, Value};
-use crate::domain::Timestamp;
+use super::{Connection, Row, StoreError, Value, answered};
+use crate::domain::{AnsweredParties, Timestamp};
 
 /// A tile of level 1 stands for so many entries: where one is sealed, the tiles of level 0 below it can go.
 const LEVEL_1_ENTRIES: u64 = 65_536;
@@ -78,9 +78,16 @@ fn archive(log: LogNumber, row: &dyn Row) -> Result<Archive, StoreError> {
     })
 }
 
-pub fn insert(connection: &mut dyn Connection, log: LogNumber, archive: &Archive) -> Result<(), StoreError> {
+/// `answers` is how many rows tell what its checks were answered with; `None` if none are to.
+pub fn insert(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    archive: &Archive,
+    answers: Option<u64>,
+) -> Result<(), StoreError> {
     connection.execute(
-        "INSERT INTO log_archive (place, size, at_max, sealed_at, file_name, digest) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO log_archive (place, size, at_max, sealed_at, file_name, digest, answers) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
         &[
             log.place(archive.first_index)?,
             Value::count(archive.size)?,
@@ -88,15 +95,23 @@ pub fn insert(connection: &mut dyn Connection, log: LogNumber, archive: &Archive
             Value::count(archive.sealed_at.as_ms())?,
             Value::Text(&archive.file_name),
             Value::Blob(&archive.digest),
+            answers.map_or(Ok(Value::Null), Value::count)?,
         ],
     )?;
     Ok(())
 }
 
-/// Records an archive in the open transaction: from its commit on, what it holds is gone for all who read. Where nobody
-/// shares the database it is dropped at once, elsewhere afterwards.
-pub fn seal(connection: &mut dyn Connection, log: LogNumber, archive: &Archive) -> Result<(), StoreError> {
-    insert(connection, log, archive)?;
+/// Records an archive in the open transaction: from its commit on, what it holds is gone for all who read, but for what its
+/// checks were answered with. Where nobody shares the database it is dropped at once, elsewhere afterwards.
+pub fn seal(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    archive: &Archive,
+    answered: &AnsweredParties,
+) -> Result<(), StoreError> {
+    let answers = u64::try_from(answered.len()).map_err(|_| StoreError::Corrupt("too many answers"))?;
+    insert(connection, log, archive, Some(answers))?;
+    answered::insert_all(connection, log, archive.first_index, answered)?;
     if connection.drops_later() {
         return Ok(());
     }

@@ -30,7 +30,7 @@ static INSERT_VERSION_BULK: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A statement with `rows` rows of parameters.
-fn with_rows(insert: &str, columns: usize, rows: usize) -> String {
+pub(super) fn with_rows(insert: &str, columns: usize, rows: usize) -> String {
     let row = |row: usize| {
         let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
         format!("({})", parameters.join(", "))

@@ -2,6 +2,7 @@
 //! and PostgreSQL share. Drivers only connect, migrate and run; nothing above this layer sees SQL.
 
 pub mod access;
+pub mod answered;
 pub mod answers;
 pub mod archive;
 pub mod changes;

@@ -37,7 +37,7 @@ pub struct Table {
 
 /// In the order in which they are filled: what others rest on comes before them, and what says that a registry is there
 /// comes last.
-pub const TABLES: [Table; 20] = [
+pub const TABLES: [Table; 21] = [
     Table {
         name: "party",
         select: "SELECT id, name, role, state, version, created_at, change, parent FROM party ORDER BY id",
@@ -186,12 +186,21 @@ pub const TABLES: [Table; 20] = [
     },
     Table {
         name: "log_archive",
-        select: "SELECT place, size, at_max, sealed_at, file_name, digest FROM log_archive ORDER BY place",
+        select: "SELECT place, size, at_max, sealed_at, file_name, digest, answers FROM log_archive ORDER BY place",
         count: "SELECT COUNT(*) FROM log_archive",
-        columns: &[Int, Int, Int, Int, Text, Blob],
+        columns: &[Int, Int, Int, Int, Text, Blob, OptionalInt],
         way: Inserted(
-            "INSERT INTO log_archive (place, size, at_max, sealed_at, file_name, digest) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO log_archive (place, size, at_max, sealed_at, file_name, digest, answers) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         ),
+    },
+    Table {
+        name: "archived_answer",
+        select: "SELECT flag, party, place, checks, first_at, last_at FROM archived_answer \
+                 ORDER BY flag, party, place",
+        count: "SELECT COUNT(*) FROM archived_answer",
+        columns: &[Blob, Text, Int, Int, Int, Int],
+        way: Copied(BulkTable::ArchivedAnswer),
     },
     Table {
         name: "change_head",

@@ -60,15 +60,17 @@ async fn what_is_not_sealed_cannot_be_deleted() {
         refused("DELETE FROM log_checkpoint");
         refused("DELETE FROM log_batch WHERE place = (SELECT MIN(place) FROM log_batch)");
         refused(
-            "INSERT INTO log_archive SELECT 0, place + size, 0, 0, '', x'' FROM log_batch WHERE place > 0 AND place + size NOT IN (SELECT place FROM log_checkpoint) UNION SELECT 0, 100000, 0, 0, '', x''",
+            "INSERT INTO log_archive SELECT 0, place + size, 0, 0, '', x'', NULL FROM log_batch WHERE place > 0 AND place + size NOT IN (SELECT place FROM log_checkpoint) UNION SELECT 0, 100000, 0, 0, '', x'', NULL",
         );
-        refused("INSERT INTO log_archive SELECT 5, MAX(place) - 5, 0, 0, '', x'' FROM log_checkpoint");
+        refused("INSERT INTO log_archive SELECT 5, MAX(place) - 5, 0, 0, '', x'', NULL FROM log_checkpoint");
     };
     each();
     registry.archive(&between, "archive").done();
     each();
     refused("UPDATE log_archive SET size = size + 1");
     refused("DELETE FROM log_archive");
+    refused("UPDATE archived_answer SET checks = checks + 1");
+    refused("DELETE FROM archived_answer");
 }
 
 #[tokio::test]
@@ -82,7 +84,7 @@ async fn entries_that_went_without_an_archive_are_found() {
         .query_row("SELECT at_max FROM log_batch WHERE place + size = ?1", [checkpoint], |row| row.get(0))
         .unwrap();
     database
-        .execute("INSERT INTO log_archive VALUES (0, ?1, ?2, 0, 'nowhere', zeroblob(32))", [checkpoint, at])
+        .execute("INSERT INTO log_archive VALUES (0, ?1, ?2, 0, 'nowhere', zeroblob(32), NULL)", [checkpoint, at])
         .unwrap();
     database.execute("DELETE FROM log_batch WHERE place < ?1", [checkpoint]).unwrap();
     database.execute("DELETE FROM log_tile WHERE place < 65536 AND place % 256 = 0", []).unwrap();

@@ -1,7 +1,7 @@
 //! The process is killed at each call that makes something durable. Afterwards everything is in the database or the archive
 //! is complete, the log verifies, and the same command ends what was begun.
 
-use crate::registry::{Ran, Registry, assert_says, run};
+use crate::registry::{CHECKS_A_HIT, Ran, Registry, assert_says, run};
 use crate::support::process::BINARY;
 use std::process::Command;
 
@@ -40,6 +40,8 @@ async fn a_kill_at_any_step_of_an_archive_loses_nothing() {
             } else {
                 registry.verify("archive", &[]).done();
             }
+            let answers = registry.count("SELECT SUM(checks) FROM archived_answer");
+            assert_eq!(answers, 600 / CHECKS_A_HIT, "{calls} {number}: all are kept, and once");
             let verified = registry.verify("data", &["--archive", "archive"]).done();
             assert_says(&verified, &["entries: 0 to before", "not yet covered by a checkpoint: 0"]);
             assert!(registry.count("SELECT MAX(place + size) FROM log_batch") > entries);
@@ -59,6 +61,10 @@ async fn a_finished_archive_of_an_interrupted_call_is_taken_up() {
     earlier.verify("data", &["--archive", "archive"]).done();
     let same = [&registry, &earlier].map(|registry| std::fs::read(registry.path("archive")).unwrap());
     assert_eq!(same[0], same[1]);
+    for registry in [&registry, &earlier] {
+        assert_eq!(registry.count("SELECT checks FROM archived_answer"), 600 / CHECKS_A_HIT);
+        assert_eq!(registry.count("SELECT answers FROM log_archive"), 1);
+    }
 }
 
 #[tokio::test]

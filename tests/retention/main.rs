@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answered;
 mod archive;
 mod backup;
 mod crash;

@@ -4,12 +4,15 @@ use crate::support::now;
 use crate::support::process::BINARY;
 use canhbao::config::Config;
 use canhbao::domain::party::{ClientId, PartyId};
-use canhbao::domain::{CheckId, RequestId, Timestamp, Verdict};
-use canhbao::log::{Act, End, Entry, Record, Resource};
+use canhbao::domain::{CheckId, FlagId, RequestId, SubjectHash, Timestamp, Verdict};
+use canhbao::log::{Act, End, Entry, EntrySubject, FlagVersion, Record, Resource};
 use canhbao::server::{Home, OpenLog};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::RwLock;
+
+/// One of so many checks is answered with a flag.
+pub const CHECKS_A_HIT: u64 = 50;
 
 /// What a command that has ended left.
 #[derive(Debug)]
@@ -152,7 +155,8 @@ pub async fn grow(data: &Path, entries: u64) -> String {
     let mut left = entries;
     while left > 0 {
         let records = left.min(AT_ONCE);
-        let pending: Vec<_> = (0..records).map(|_| open.log.submit(record(open.clock.now())).unwrap()).collect();
+        let pending: Vec<_> =
+            (0..records).map(|number| open.log.submit(record(open.clock.now(), number)).unwrap()).collect();
         for pending in pending {
             pending.durable().await.unwrap();
         }
@@ -167,13 +171,19 @@ pub async fn grow(data: &Path, entries: u64) -> String {
     between.to_string()
 }
 
-fn record(at: Timestamp) -> Record {
+fn record(at: Timestamp, number: u64) -> Record {
     let random = canhbao::entropy::bytes16().unwrap();
     let (party, client) = (PartyId::parse("970436").unwrap(), ClientId::parse("core").unwrap());
     let mut entry = Entry::new(Act::Check, at, RequestId::mint(at, random), party, client);
     entry.resource = Some(Resource::Check(CheckId::mint(at, random)));
     entry.verdict = Some(Verdict::Clear);
     entry.answer_digest = Some([7; 32]);
+    if number.is_multiple_of(CHECKS_A_HIT) {
+        let flags = vec![FlagVersion { id: FlagId::from_bytes([0; 16]), version: 1 }];
+        let (hash, verdict) = (SubjectHash::from_bytes([5; 32]), Some(Verdict::Warn));
+        entry.verdict = verdict;
+        entry.subjects = vec![EntrySubject { hash, verdict, flags }];
+    }
     Record::reading(&entry).unwrap()
 }
 

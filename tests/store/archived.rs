@@ -3,6 +3,7 @@
 use super::postgres::query;
 use super::server::registry;
 use super::{at, batch, batches, committed};
+use canhbao::domain::AnsweredParties;
 use canhbao::store::archive::{self, Archive};
 use canhbao::store::log::{self, LogNumber};
 use canhbao::store::postgres::{Address, PostgresStore};
@@ -17,7 +18,7 @@ fn sealed(size: u64) -> Archive {
 }
 
 fn seal(writer: &mut dyn Connection, log: LogNumber, size: u64) {
-    committed(writer, |writer| archive::seal(writer, log, &sealed(size)).unwrap());
+    committed(writer, |writer| archive::seal(writer, log, &sealed(size), &AnsweredParties::new()).unwrap());
 }
 
 fn has_november(url: &str) -> bool {

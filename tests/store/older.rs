@@ -6,7 +6,7 @@ use canhbao::domain::party::PartyId;
 use canhbao::domain::{FlagId, Subject};
 use canhbao::store::postgres::{Address, PostgresStore};
 use canhbao::store::sqlite::SqliteStore;
-use canhbao::store::{Store, flags};
+use canhbao::store::{Store, answered, flags};
 use tokio_postgres::NoTls;
 
 /// The schemas of migration 4, the first that both engines had.
@@ -14,7 +14,8 @@ const SQLITE: &str = include_str!("older/sqlite-4.sql");
 const POSTGRES: &str = include_str!("older/postgres-4.sql");
 const FLAGS: [&str; 2] = ["flag_01m87j4a0rexpbakk89c5cfnec", "flag_01m87j4a0re1aratxf5ba0psqj"];
 
-/// What such a registry held: a flag that was raised and approved, and one of a demo, which was there as approved at once.
+/// What such a registry held: a flag that was raised and approved, one of a demo, which was there as approved at once, and an
+/// archive.
 /// `bytes` writes bytes as the engine does.
 fn rows(bytes: fn(&[u8; 16]) -> String) -> String {
     let id = |name| bytes(FlagId::parse(name).unwrap().as_bytes());
@@ -41,7 +42,9 @@ fn rows(bytes: fn(&[u8; 16]) -> String) -> String {
     let mut sql = "INSERT INTO registry (id, name, created_at) VALUES (1, 'registry.example', 0);\
                    INSERT INTO change_head (id, number) VALUES (1, 3);\
                    INSERT INTO party (id, name, role, state, version, created_at, change) \
-                   VALUES ('hanoi-police', 'City', 'police', 'enabled', 1, 0, 1);"
+                   VALUES ('hanoi-police', 'City', 'police', 'enabled', 1, 0, 1);\
+                   INSERT INTO log (node, number) VALUES ('a', 0);\
+                   INSERT INTO log_checkpoint (place, at, note) VALUES (300, 0, 'note');"
         .to_owned();
     for number in 1..=4 {
         sql += &format!("INSERT INTO schema_migration (number, applied_at) VALUES ({number}, 0);");
@@ -51,6 +54,10 @@ fn rows(bytes: fn(&[u8; 16]) -> String) -> String {
             "INSERT INTO change (number, at, node, log_index, kind) VALUES ({number}, 0, 'a', {number}, 'flag');"
         );
     }
+    let digest = bytes(&[9; 16]);
+    sql += &format!(
+        "INSERT INTO log_archive (place, size, at_max, sealed_at, file_name, digest) VALUES (0, 300, 0, 0, 'a', {digest});"
+    );
     sql += &[flag(&raised), flag(&sown), version(&raised, 1, 1, &first), version(&raised, 2, 2, &second)].concat();
     sql + &version(&sown, 2, 3, &only)
 }
@@ -62,6 +69,10 @@ fn holds_what_it_held(store: &dyn Store) {
         let flag = store.find(|connection| flags::find(connection, id)).unwrap().unwrap();
         assert_eq!(flag.unit(), &owner);
         assert_eq!(flag.linked, [Subject::from_canonical("account:970436:1234567890").unwrap()]);
+        let archived = store.find(|connection| answered::archived(connection, id)).unwrap();
+        assert!(archived.parties.is_empty());
+        let log = &archived.logs[0];
+        assert_eq!((log.end, log.answered_from), (300, 300), "nothing is known of it");
     }
 }
 

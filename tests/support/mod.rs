@@ -122,6 +122,13 @@ impl Server {
         server
     }
 
+    /// A fresh demo whose database is on PostgreSQL.
+    pub async fn start_shared(flags: u64) -> Self {
+        let mut server = Self::nowhere("main", Some(Postgres::shared().create_database()));
+        server.spawn(flags).await;
+        server
+    }
+
     /// A handle without a process, on a directory that is still empty.
     fn nowhere(node: &str, store: Option<String>) -> Self {
         install_crypto();

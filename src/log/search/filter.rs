@@ -27,6 +27,12 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
+    /// The checks that were answered with a flag. It answered nobody before it was.
+    pub fn answered_with(flag: FlagId) -> Self {
+        let from = Some(flag.minted_at().minus_ms(SKEW_MS_MAX));
+        Self { flag: Some(flag), act: Some(Act::Check), from, ..Self::default() }
+    }
+
     pub fn matches(&self, entry: &EntryView<'_>) -> bool {
         self.act.is_none_or(|act| act == entry.act)
             && self.verdict.is_none_or(|verdict| Some(verdict) == entry.verdict)

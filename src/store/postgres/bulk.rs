@@ -14,6 +14,7 @@ pub enum BulkTable {
     LogBatch,
     LogTile,
     LogCheckpoint,
+    ArchivedAnswer,
     Change,
     Flag,
     FlagVersion,
@@ -27,6 +28,9 @@ impl BulkTable {
             Self::LogBatch => "COPY log_batch (place, size, at_min, at_max, entries) FROM STDIN (FORMAT binary)",
             Self::LogTile => "COPY log_tile (place, root, hashes) FROM STDIN (FORMAT binary)",
             Self::LogCheckpoint => "COPY log_checkpoint (place, at, note) FROM STDIN (FORMAT binary)",
+            Self::ArchivedAnswer => {
+                "COPY archived_answer (flag, party, place, checks, first_at, last_at) FROM STDIN (FORMAT binary)"
+            }
             Self::Change => "COPY change (number, at, node, log_index, kind) FROM STDIN (FORMAT binary)",
             Self::Flag => {
                 "COPY flag (id, subject, verdict, category, case_ref, state, version, since, expires_at, document, \
@@ -51,6 +55,7 @@ impl BulkTable {
             Self::LogBatch => &[INT, INT, INT, INT, BLOB],
             Self::LogTile => &[INT, BLOB, BLOB],
             Self::LogCheckpoint => &[INT, INT, TEXT],
+            Self::ArchivedAnswer => &[BLOB, TEXT, INT, INT, INT, INT],
             Self::Change => &[INT, INT, TEXT, INT, TEXT],
             Self::Flag => &[BLOB, TEXT, TEXT, TEXT, TEXT, TEXT, INT, INT, INT, TEXT, TEXT, TEXT],
             Self::FlagVersion => &[BLOB, INT, INT, TEXT],

@@ -9,7 +9,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// What the first schema for this engine has from the start.
 const FIRST: i64 = 4;
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration `FIRST` + 1 + k.
-const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES, IMPORTS];
+const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES, IMPORTS, ANSWERED];
 const LIFE: &str = r#"
 ALTER TABLE party ADD COLUMN parent TEXT COLLATE "C";
 ALTER TABLE flag ADD COLUMN unit TEXT COLLATE "C" NOT NULL DEFAULT '';
@@ -114,6 +114,24 @@ CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
 FOR EACH ROW EXECUTE FUNCTION refuse_change('reports are append-only');
 CREATE TRIGGER import_part_is_never_emptied BEFORE TRUNCATE ON import_part
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('reports are append-only');
+"#;
+const ANSWERED: &str = r#"
+ALTER TABLE log_archive ADD COLUMN answers BIGINT;
+CREATE TABLE archived_answer (
+    flag BYTEA NOT NULL,
+    party TEXT COLLATE "C" NOT NULL,
+    place BIGINT NOT NULL,
+    checks BIGINT NOT NULL,
+    first_at BIGINT NOT NULL,
+    last_at BIGINT NOT NULL,
+    PRIMARY KEY (flag, party, place)
+);
+CREATE TRIGGER archived_answer_is_never_updated BEFORE UPDATE ON archived_answer
+FOR EACH ROW EXECUTE FUNCTION refuse_change('answers are append-only');
+CREATE TRIGGER archived_answer_is_never_deleted BEFORE DELETE ON archived_answer
+FOR EACH ROW EXECUTE FUNCTION refuse_change('answers are append-only');
+CREATE TRIGGER archived_answer_is_never_emptied BEFORE TRUNCATE ON archived_answer
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('answers are append-only');
 "#;
 /// Held by whoever changes the schema: `canhbao` in bytes.
 const SCHEMA_LOCK: i64 = 0x63_61_6e_68_62_61_6f;

@@ -245,7 +245,20 @@ CREATE TABLE log_archive (
     at_max    BIGINT           NOT NULL,             -- latest time of an entry in the log up to the end of this archive
     sealed_at BIGINT           NOT NULL,             -- when that was
     file_name TEXT COLLATE "C" NOT NULL,             -- the name under which the file was made
-    digest    BYTEA            NOT NULL              -- SHA-256 of the file
+    digest    BYTEA            NOT NULL,             -- SHA-256 of the file
+    answers   BIGINT                                 -- how many rows of archived_answer tell of its checks; NULL: none do, only the file tells
+);
+
+-- What the checks in archives were answered with, so that a correction reaches also who was answered long ago. It names no
+-- subject.
+CREATE TABLE archived_answer (
+    flag     BYTEA            NOT NULL, -- id of the flag
+    party    TEXT COLLATE "C" NOT NULL, -- who was answered with it
+    place    BIGINT           NOT NULL, -- place of the archive
+    checks   BIGINT           NOT NULL, -- how many checks in the archive were
+    first_at BIGINT           NOT NULL, -- the first of them
+    last_at  BIGINT           NOT NULL, -- the last of them
+    PRIMARY KEY (flag, party, place)
 );
 
 -- Entries go only when they lie wholly in a recorded archive; of the tiles those of level 0 whose tile of level 1 does, but
@@ -303,6 +316,10 @@ CREATE TRIGGER log_archive_is_never_updated BEFORE UPDATE ON log_archive
 FOR EACH ROW EXECUTE FUNCTION refuse_change('the log is append-only');
 CREATE TRIGGER log_archive_is_never_deleted BEFORE DELETE ON log_archive
 FOR EACH ROW EXECUTE FUNCTION refuse_change('the log is append-only');
+CREATE TRIGGER archived_answer_is_never_updated BEFORE UPDATE ON archived_answer
+FOR EACH ROW EXECUTE FUNCTION refuse_change('answers are append-only');
+CREATE TRIGGER archived_answer_is_never_deleted BEFORE DELETE ON archived_answer
+FOR EACH ROW EXECUTE FUNCTION refuse_change('answers are append-only');
 CREATE TRIGGER change_is_never_updated BEFORE UPDATE ON change
 FOR EACH ROW EXECUTE FUNCTION refuse_change('changes are append-only');
 CREATE TRIGGER change_is_never_deleted BEFORE DELETE ON change
@@ -325,6 +342,8 @@ CREATE TRIGGER log_checkpoint_is_never_emptied BEFORE TRUNCATE ON log_checkpoint
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('the log is append-only');
 CREATE TRIGGER log_archive_is_never_emptied BEFORE TRUNCATE ON log_archive
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('the log is append-only');
+CREATE TRIGGER archived_answer_is_never_emptied BEFORE TRUNCATE ON archived_answer
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('answers are append-only');
 CREATE TRIGGER change_is_never_emptied BEFORE TRUNCATE ON change
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('changes are append-only');
 CREATE TRIGGER flag_version_is_never_emptied BEFORE TRUNCATE ON flag_version

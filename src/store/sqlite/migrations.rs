@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES, IMPORTS];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES, IMPORTS, ANSWERED];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -98,6 +98,15 @@ CREATE TRIGGER import_part_is_never_updated BEFORE UPDATE ON import_part
 BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
 CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
 BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
+";
+const ANSWERED: &str = "
+ALTER TABLE log_archive ADD COLUMN answers INTEGER;
+CREATE TABLE archived_answer (flag BLOB NOT NULL, party TEXT NOT NULL, place INTEGER NOT NULL, checks INTEGER NOT NULL,
+    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, PRIMARY KEY (flag, party, place)) STRICT, WITHOUT ROWID;
+CREATE TRIGGER archived_answer_is_never_updated BEFORE UPDATE ON archived_answer
+BEGIN SELECT RAISE (ABORT, 'answers are append-only'); END;
+CREATE TRIGGER archived_answer_is_never_deleted BEFORE DELETE ON archived_answer
+BEGIN SELECT RAISE (ABORT, 'answers are append-only'); END;
 ";
 
 /// Runs what is missing, each migration in a transaction of its own.
@@ -195,6 +204,7 @@ mod tests {
             "DROP TABLE check_outcome",
             "DROP TABLE import_part",
             "DROP TABLE import",
+            "DROP TABLE archived_answer",
             "DELETE FROM schema_migration WHERE number >= 3",
         ] {
             writer.execute(sql, &[]).unwrap();
