@@ -59,9 +59,10 @@ impl Imports {
 
 impl Registry {
     /// Opens a private file for what is coming in.
-    pub async fn begin_upload(&self) -> Result<Upload, Error> {
+    pub async fn begin_upload(&self, call: &Call) -> Result<Upload, Error> {
         let (files, id) = (Arc::clone(&self.imports.files), ImportId::mint(self.now(), random_bytes()?));
-        let begun = tokio::task::spawn_blocking(move || files.begin(id)).await;
+        let client = call.actor.client.clone();
+        let begun = tokio::task::spawn_blocking(move || files.begin(id, &client)).await;
         begun.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))?
     }
 
