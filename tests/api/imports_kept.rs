@@ -1,6 +1,6 @@
 //! What imports must not do: lose rows, show what others have flagged, end half-way for good, or keep others out.
 
-use crate::imports::{csv, ended, hand_in};
+use crate::imports::{HEADER, csv, ended, hand_in, import, report};
 use crate::support::answer::Answer;
 use crate::support::{Server, client};
 use http_body::{Frame, SizeHint};
@@ -12,6 +12,83 @@ use std::time::Duration;
 
 fn row(number: u32, reason: &str) -> String {
     format!("VCB,{},warn,mule,HN-1,{reason}", 9_200_000_000_000_u64 + u64::from(number))
+}
+
+#[tokio::test]
+async fn a_quote_that_would_swallow_rows_refuses_the_file_and_names_its_line() {
+    let server = Server::start().await;
+    let among = |bad: &str| -> String {
+        let rows = [row(1, "a"), row(2, "\"b\nb\""), row(3, bad), row(4, "c"), row(5, "\"d\""), row(6, "e")];
+        csv(&rows)
+    };
+    let cases = [
+        (
+            "never closed",
+            csv(&[row(1, "a"), row(2, "\"b"), row(3, "c")]),
+            3,
+            "has no end, and the file ends in line 5; the last cell in quotes begins in line 3",
+        ),
+        ("last", csv(&[row(1, "\"a\nb\""), row(2, "\"b")]), 3, "the last cell in quotes begins in line 4"),
+        (
+            "before another",
+            among("\"x"),
+            4,
+            "goes on after its closing quote in line 7; the last cell in quotes begins in line 5",
+        ),
+        (
+            "separator",
+            csv(&[row(1, "\"a"), row(2, "\",b\"")]),
+            2,
+            "has a quote in line 3; the last cell in quotes begins in line 2",
+        ),
+        ("goes on", among("\"x\"y"), 4, "goes on after its closing quote in line 5"),
+        ("bare", among("x\"y"), 4, "not in quotes has a quote in line 5; the last cell in quotes begins in line 3"),
+        ("after a space", among(" \"x\""), 4, "not in quotes has a quote in line 5"),
+        (
+            "long",
+            csv(&[row(1, "a"), row(2, &format!("\"{}\"", format!("{}\n", row(3, "b")).repeat(2000)))]),
+            3,
+            "64 KiB",
+        ),
+    ];
+    for (key, body, at, reason) in cases {
+        for end in ["\n", "\r\n", "\r"] {
+            let failed = import(&server, &format!("{key} {end:?}"), "text/csv", body.replace('\n', end)).await;
+            let fault = &failed["fault"];
+            assert_eq!(
+                (&failed["state"], &failed["counts"]["rows"]),
+                (&json!("failed"), &json!(0)),
+                "{key} {failed:#}"
+            );
+            assert!(fault["reason"].as_str().unwrap().contains(reason), "{key}: {fault}");
+            assert_eq!(fault["row"], at, "{key}: {fault}");
+        }
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn quotes_that_are_where_they_may_be_are_read() {
+    let server = Server::start().await;
+    let header = format!("{HEADER},TenKhachHang");
+    let rows = [row(1, "\"b, \"\"c\"\"\",\"A\n\n B\""), row(2, "\"\"\"\",\"\"\"A\nB\"\"\""), row(3, "\"x\",\"\"")];
+    for (key, end) in [("lf", "\n"), ("crlf", "\r\n"), ("cr", "\r")] {
+        let body = [&header, &rows[0], &rows[1], &rows[2]].map(|line| line.replace("HN-1", key)).join("\n");
+        let done = import(&server, key, "text/csv", body.replace('\n', end)).await;
+        assert_eq!(done["counts"]["accepted"], 3, "{done:#}");
+        let mut reasons = Vec::new();
+        for line in report(&server, &done).await {
+            let id = line.split(',').nth(2).unwrap().to_owned();
+            let flag = server.get(&format!("/v1/flags/{id}")).by("officer").send().await.is(200).json();
+            reasons.push(flag["reason"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(reasons, ["b, \"c\"", "\"", "x"], "{key}");
+    }
+    // Too many cells are the row's own fault.
+    let wide = format!("{}{}", row(4, "a"), ",x".repeat(300));
+    let done = import(&server, "wide", "text/csv", csv(&[wide, row(5, "b")])).await;
+    assert_eq!((&done["counts"]["invalid"], &done["counts"]["accepted"]), (&json!(1), &json!(1)), "{done:#}");
+    server.finish().await;
 }
 
 /// A file that comes in two parts, the second one after a while.
