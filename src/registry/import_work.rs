@@ -5,6 +5,8 @@ use super::import_files::remove;
 use super::import_steps::{Steps, Stop};
 use super::{Error, Registry};
 use crate::domain::ImportId;
+use crate::domain::party::PartyId;
+use crate::domain::{ImportId, Standing};
 use crate::domain::import::{ImportState, RowKey};
 use crate::store::{self, StoreError};
 use std::collections::HashSet;
@@ -146,20 +148,33 @@ impl Registry {
         Ok(true)
     }
 
-    /// Which of `keys` flags have that are proposed or in force.
-    pub(super) fn listed_among(&self, keys: &HashSet<RowKey>) -> Result<HashSet<RowKey>, Stop> {
+    /// Which of `keys` flags have that are proposed or in force and that the unit `by` sees: of the others it must not learn.
+    pub(super) fn listed_among(&self, keys: &HashSet<RowKey>, by: &PartyId) -> Result<HashSet<RowKey>, Stop> {
         let (now, mut after, mut listed) = (self.now(), None, HashSet::new());
         loop {
-            let mut found = Vec::new();
+        let units = self.access.units_below(by);
+        let units: HashSet<&str> = units.iter().map(PartyId::as_str).collect();
+            let (mut found, mut of_others) = (Vec::new(), Vec::new());
             let mut last = None;
             self.store.read(&mut |connection| {
-                last = store::flags::subjects_after(connection, after, now, SCAN_ROWS, &mut |subject, case| {
-                    let key = RowKey::of(subject, case);
+                last = store::flags::subjects_after(connection, after, now, SCAN_ROWS, &mut |flag| {
+                    let key = RowKey::of(flag.subject, flag.case);
                     if keys.contains(&key) {
-                        found.push(key);
+                        if units.contains(flag.unit) {
+                            found.push(key);
+                        } else {
+                            of_others.push((flag.id, key));
+                        }
                     }
                 })?;
                 Ok(())
+                // It may coordinate them.
+                for (id, key) in of_others.drain(..) {
+                    let flag = store::flags::find(connection, id)?;
+                    if flag.is_some_and(|flag| self.standing_of(by, &flag) != Standing::None) {
+                        found.push(key);
+                    }
+                }
             })?;
             listed.extend(found);
             if self.imports.signal.is_stopping() {

@@ -1,8 +1,11 @@
 //! What imports must not do: lose rows, show what others have flagged, end half-way for good, or keep others out.
 
+use crate::account;
+use crate::flags::proposal;
 use crate::imports::{HEADER, csv, ended, hand_in, import, report};
+use crate::merging::raised_by;
 use crate::support::answer::Answer;
-use crate::support::{Server, client};
+use crate::support::{Server, client, eventually};
 use http_body::{Frame, SizeHint};
 use reqwest::Body;
 use serde_json::json;
@@ -88,6 +91,40 @@ async fn quotes_that_are_where_they_may_be_are_read() {
     let wide = format!("{}{}", row(4, "a"), ",x".repeat(300));
     let done = import(&server, "wide", "text/csv", csv(&[wide, row(5, "b")])).await;
     assert_eq!((&done["counts"]["invalid"], &done["counts"]["accepted"]), (&json!(1), &json!(1)), "{done:#}");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_duplicate_of_what_the_unit_does_not_see_is_taken_and_offered_for_merging() {
+    let server = Server::start().await;
+    let number = |n: u32| 9_200_000_000_000_u64 + u64::from(n);
+    let of_case = |n: u32| {
+        let mut body = proposal(account(&number(n).to_string()), "warn");
+        body["case"] = json!("HN-1");
+        body
+    };
+    let mut coordinated = of_case(2);
+    coordinated["coordinating"] = json!(["hanoi-hoan-kiem"]);
+    let unseen = raised_by(&server, "ward_b", "unseen", &of_case(1)).await;
+    raised_by(&server, "ward_b", "seen", &coordinated).await;
+    raised_by(&server, "ward_a", "own", &of_case(3)).await;
+    let body = csv(&[1, 2, 3, 4].map(|n| row(n, "R")));
+    let counts = async |by: &str, key: &str, query: &str| {
+        let ask = server.post(&format!("/v1/imports{query}")).by(by).key(key).raw("text/csv", body.clone());
+        let id = ask.send().await.is(201).json()["id"].as_str().unwrap().to_owned();
+        let done = ended(&server, &id).await;
+        (done["counts"]["accepted"].clone(), done["counts"]["duplicate"].clone())
+    };
+    // The city sees all of them.
+    assert_eq!(counts("officer", "city", "?dry_run=true").await, (json!(1), json!(3)));
+    for (key, query) in [("dry", "?dry_run=true"), ("ward", "")] {
+        assert_eq!(counts("ward_a", key, query).await, (json!(2), json!(2)), "{key}");
+    }
+    eventually(Duration::from_secs(10), "both flags are offered for merging", async || {
+        let groups = server.get("/v1/flags/duplicates").by("officer").send().await.is(200).text();
+        groups.contains(&unseen)
+    })
+    .await;
     server.finish().await;
 }
 
