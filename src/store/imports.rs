@@ -44,13 +44,14 @@ fn insert(connection: &mut dyn Connection, step: &ImportStep) -> Result<bool, St
 
 fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> Result<bool, StoreError> {
     let (import, body) = (&step.import, body(&step.import)?);
-    let once = once(import);
+    // What was once given up stays so: the file may have come again meanwhile.
     let rows = connection.execute(
-        "UPDATE import SET node = $1, state = $2, once = $3, step = $4, body = $5 WHERE id = $6 AND step = $7",
+        "UPDATE import SET node = $1, state = $2, once = CASE WHEN $3 = 'failed' THEN NULL ELSE once END, step = $4, \
+         body = $5 WHERE id = $6 AND step = $7",
         &[
             Value::Text(&step.node),
             Value::Text(import.state.as_str()),
-            once.as_deref().map_or(Value::Null, Value::Text),
+            Value::Text(import.state.as_str()),
             Value::count(import.step)?,
             Value::Text(&body),
             Value::Blob(import.id.as_bytes()),

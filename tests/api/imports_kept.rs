@@ -2,7 +2,7 @@
 
 use crate::account;
 use crate::flags::proposal;
-use crate::imports::{HEADER, csv, ended, hand_in, import, report};
+use crate::imports::{HEADER, csv, decide, ended, hand_in, import, report};
 use crate::merging::raised_by;
 use crate::support::answer::Answer;
 use crate::support::{Server, client, eventually};
@@ -125,6 +125,41 @@ async fn a_duplicate_of_what_the_unit_does_not_see_is_taken_and_offered_for_merg
         groups.contains(&unseen)
     })
     .await;
+    server.finish().await;
+}
+
+/// Kills the server when rows of a long file are being taken; returns the import's id and the file.
+async fn killed_half_way(server: &mut Server) -> (String, String) {
+    let body = csv(&(0..3000).map(|n| row(n, "R")).collect::<Vec<_>>());
+    let id =
+        hand_in(server, "long", "", "text/csv", body.clone()).await.is(201).json()["id"].as_str().unwrap().to_owned();
+    eventually(Duration::from_secs(60), "some rows are taken", async || {
+        let import = server.get(&format!("/v1/imports/{id}")).by("officer").send().await.is(200).json();
+        import["counts"]["rows"].as_u64().unwrap() > 0
+    })
+    .await;
+    server.kill().await;
+    (id, body)
+}
+
+#[tokio::test]
+async fn what_a_failed_import_had_taken_is_decided_on_as_one() {
+    let mut server = Server::start().await;
+    let (id, body) = killed_half_way(&mut server).await;
+    std::fs::remove_file(server.data().join("imports").join(&id)).unwrap();
+    server.start_again().await;
+    let failed = ended(&server, &id).await;
+    let taken = failed["counts"]["accepted"].as_u64().unwrap();
+    assert!(failed["state"] == "failed" && (1..3000).contains(&taken), "{failed:#}");
+    // The same file may come again, before it is decided and after; only the rest of its rows is new.
+    let again = import(&server, "again", "text/csv", body.clone()).await;
+    assert_eq!(again["counts"]["duplicate"], taken, "{again:#}");
+    decide(&server, &failed, "supervisor", "approve").await.is(200);
+    let approved = ended(&server, &id).await;
+    assert_eq!((&approved["state"], &approved["decision"]["decided"]), (&json!("approved"), &json!(taken)));
+    decide(&server, &again, "supervisor", "reject").await.is(200);
+    let rejected = ended(&server, again["id"].as_str().unwrap()).await;
+    assert_eq!((&rejected["state"], &rejected["decision"]["decided"]), (&json!("rejected"), &json!(3000 - taken)));
     server.finish().await;
 }
 

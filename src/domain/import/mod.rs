@@ -208,7 +208,8 @@ impl Import {
         if self.dry_run {
             return Err(ImportMoveError::DryRun { wanted });
         }
-        if self.state != ImportState::Done {
+        // What was taken before the file failed stays proposed until somebody decides.
+        if self.state != ImportState::Done && !(self.state == ImportState::Failed && self.up_to_row > 0) {
             return Err(ImportMoveError::Illegal { from: self.state, wanted });
         }
         if by.client == self.received_by.client {
