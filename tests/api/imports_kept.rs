@@ -2,7 +2,7 @@
 
 use crate::account;
 use crate::flags::proposal;
-use crate::imports::{HEADER, csv, decide, ended, hand_in, import, report};
+use crate::imports::{HEADER, account_row, csv, decide, ended, hand_in, import, report};
 use crate::merging::raised_by;
 use crate::support::answer::Answer;
 use crate::support::{Server, client, eventually};
@@ -160,6 +160,28 @@ async fn what_a_failed_import_had_taken_is_decided_on_as_one() {
     decide(&server, &again, "supervisor", "reject").await.is(200);
     let rejected = ended(&server, again["id"].as_str().unwrap()).await;
     assert_eq!((&rejected["state"], &rejected["decision"]["decided"]), (&json!("rejected"), &json!(3000 - taken)));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_may_come_again_in_its_right_character_set() {
+    let server = Server::start().await;
+    let body = b"bank;number;verdict;category;case;reason\nVCB;9200000000004;warn;mule;Vu\xF2 1;Ly\xEC do\n".to_vec();
+    let wrong = "text/csv; charset=utf-16le";
+    let failed = import(&server, "wrong", wrong, body.clone()).await;
+    assert_eq!(failed["state"], "failed");
+    let plain = csv(&[account_row("9200000000005")]);
+    // Its letters are those of UTF-8 too: the file is read, and wrongly.
+    let misread = format!("{plain}{}\n", row(6, "Lừa đảo"));
+    let first = import(&server, "1258", "text/csv; charset=windows-1258", misread.clone()).await;
+    assert_eq!(first["counts"]["accepted"], 2, "{first:#}");
+    let second = import(&server, "utf-8", "text/csv; charset=utf-8", misread.clone()).await;
+    assert_ne!(second["id"], first["id"]);
+    // What is said and what holds if nothing is said are the same.
+    let same = hand_in(&server, "nothing", "", "text/csv", misread).await.is(200).json();
+    assert_eq!(same["id"], second["id"]);
+    let right = import(&server, "right", "text/csv; charset=windows-1258", body).await;
+    assert_eq!(right["counts"]["accepted"], 1, "{right:#}");
     server.finish().await;
 }
 

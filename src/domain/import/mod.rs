@@ -221,7 +221,11 @@ impl Import {
 
     /// What it has in common with another import that would make the same flags, in hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        let same = format!("{} {}\n{}", self.sha256, self.form.as_str(), self.defaults.canonical());
+        let mut same = format!("{} {}\n{}", self.sha256, self.form.as_str(), self.defaults.canonical());
+        // Text is read as UTF-8 if nothing else is said.
+        if let Some(charset) = self.charset.as_deref().filter(|charset| *charset != "utf-8") {
+            same.push_str(&format!("charset={charset}\n"));
+        }
         Sha256::digest(same).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
