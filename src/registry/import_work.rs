@@ -4,10 +4,9 @@
 use super::import_files::remove;
 use super::import_steps::{Steps, Stop};
 use super::{Error, Registry};
-use crate::domain::ImportId;
+use crate::domain::import::{ImportState, RowKey};
 use crate::domain::party::PartyId;
 use crate::domain::{ImportId, Standing};
-use crate::domain::import::{ImportState, RowKey};
 use crate::store::{self, StoreError};
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -17,6 +16,9 @@ use std::time::Duration;
 const SCAN_ROWS: u32 = 20_000;
 /// Before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Whatever comes to this process wakes the thread; other nodes cannot, nor does one that is lost tell of it.
+const IDLE_ALONE: Duration = Duration::from_secs(3600);
+const IDLE_WITH_OTHERS: Duration = Duration::from_secs(5);
 
 /// What the thread waits for.
 #[derive(Default)]
@@ -74,10 +76,9 @@ impl Registry {
             while self.imports.signal.wait(rest) {
                 rest = match self.work_on_next(&waits) {
                     Ok(true) => Duration::ZERO,
-                    // Whatever comes wakes it; what another process wrote is found all the same.
                     Ok(false) => {
                         self.sweep_files();
-                        Duration::from_secs(3600)
+                        if self.follower.is_some() { IDLE_WITH_OTHERS } else { IDLE_ALONE }
                     }
                     Err(Stop::Closing) => return,
                     Err(Stop::Failed(error)) => {
@@ -151,9 +152,9 @@ impl Registry {
     /// Which of `keys` flags have that are proposed or in force and that the unit `by` sees: of the others it must not learn.
     pub(super) fn listed_among(&self, keys: &HashSet<RowKey>, by: &PartyId) -> Result<HashSet<RowKey>, Stop> {
         let (now, mut after, mut listed) = (self.now(), None, HashSet::new());
-        loop {
         let units = self.access.units_below(by);
         let units: HashSet<&str> = units.iter().map(PartyId::as_str).collect();
+        loop {
             let (mut found, mut of_others) = (Vec::new(), Vec::new());
             let mut last = None;
             self.store.read(&mut |connection| {
@@ -167,7 +168,6 @@ impl Registry {
                         }
                     }
                 })?;
-                Ok(())
                 // It may coordinate them.
                 for (id, key) in of_others.drain(..) {
                     let flag = store::flags::find(connection, id)?;
@@ -175,6 +175,7 @@ impl Registry {
                         found.push(key);
                     }
                 }
+                Ok(())
             })?;
             listed.extend(found);
             if self.imports.signal.is_stopping() {
