@@ -5,11 +5,14 @@ use crate::flags::proposal;
 use crate::imports::{HEADER, account_row, csv, decide, ended, hand_in, import, report};
 use crate::merging::raised_by;
 use crate::support::answer::Answer;
+use crate::support::process::BINARY;
 use crate::support::{Server, client, eventually};
 use http_body::{Frame, SizeHint};
 use reqwest::Body;
 use serde_json::json;
+use std::path::Path;
 use std::pin::Pin;
+use std::process::Command;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -160,6 +163,33 @@ async fn what_a_failed_import_had_taken_is_decided_on_as_one() {
     decide(&server, &again, "supervisor", "reject").await.is(200);
     let rejected = ended(&server, again["id"].as_str().unwrap()).await;
     assert_eq!((&rejected["state"], &rejected["decision"]["decided"]), (&json!("rejected"), &json!(3000 - taken)));
+    server.finish().await;
+}
+
+fn canhbao(arguments: &[&str], [from, to]: [(&str, &Path); 2]) {
+    let mut command = Command::new(BINARY);
+    let ran = command.args(arguments).arg(from.0).arg(from.1).arg(to.0).arg(to.1).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_backup_holds_the_files_whose_rows_are_not_all_taken() {
+    let mut server = Server::start_embedded(20).await;
+    let (id, _) = killed_half_way(&mut server).await;
+    let data = server.data();
+    let [backup, lost] = ["backup", "lost"].map(|name| data.with_file_name(name));
+    std::fs::write(data.join("imports").join(format!("{id}.new")), "still coming in").unwrap();
+    canhbao(&["backup"], [("--data", &data), ("--to", &backup)]);
+    std::fs::rename(&data, &lost).unwrap();
+    canhbao(&["restore"], [("--from", &backup), ("--to", &data)]);
+    std::fs::copy(lost.join("demo.json"), data.join("demo.json")).unwrap();
+    std::fs::copy(lost.join("tls/ca.pem"), data.join("tls/ca.pem")).unwrap();
+    let names: Vec<_> =
+        std::fs::read_dir(data.join("imports")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [id.as_str()]);
+    server.start_again().await;
+    let done = ended(&server, &id).await;
+    assert_eq!((&done["state"], &done["counts"]["accepted"]), (&json!("done"), &json!(3000)), "{done:#}");
     server.finish().await;
 }
 
