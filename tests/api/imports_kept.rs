@@ -4,12 +4,14 @@ use crate::account;
 use crate::flags::proposal;
 use crate::imports::{HEADER, account_row, csv, decide, ended, hand_in, import, report};
 use crate::merging::raised_by;
+use crate::sheets::{XLSX, workbook};
 use crate::support::answer::Answer;
 use crate::support::process::BINARY;
 use crate::support::{Server, client, eventually};
+use canhbao::entropy;
 use http_body::{Frame, SizeHint};
 use reqwest::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
@@ -264,5 +266,24 @@ async fn a_client_s_slow_file_keeps_no_other_client_s_out() {
     server.witness(&ask, Some("demo-officer".to_owned()), &slow);
     ended(&server, slow.is(201).json()["id"].as_str().unwrap()).await;
     hand_in(&server, "after", "", "text/csv", csv(&[row(3, "R")])).await.is(201);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_workbook_of_millions_of_empty_texts_is_refused() {
+    let server = Server::start().await;
+    // What does not pack, so that it is no bomb by its size.
+    let noise: String =
+        (0..20_000).flat_map(|_| entropy::bytes16().unwrap()).map(|byte| char::from(b'a' + byte % 16)).collect();
+    let noise: Vec<String> =
+        noise.as_bytes().chunks(60_000).map(|part| format!("<!--{}-->", String::from_utf8_lossy(part))).collect();
+    let texts = format!("<sst>{}{}</sst>", noise.concat(), "<si/>".repeat(8_000_001));
+    let body = workbook(b"<worksheet><sheetData/></worksheet>", &texts);
+    let failed = import(&server, "texts", XLSX, body).await;
+    let told: &Value = &failed["fault"]["reason"];
+    assert_eq!(
+        (&failed["state"], told),
+        (&json!("failed"), &json!("has more shared texts than a table of flags needs"))
+    );
     server.finish().await;
 }
