@@ -194,6 +194,35 @@ async fn a_registry_is_moved_whole_and_given_up_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_file_whose_rows_are_not_all_taken_goes_with_its_registry() {
+    let (place, _) = Place::new().await;
+    let process = place.start(&["serve", "--data", "old"]).await;
+    let caller = Caller { place: &place, data: "old", process: &process };
+    let rows: String = (0..20_000).map(|row| format!("VCB,9{row:012},warn,mule,HN-1,R\n")).collect();
+    let url = format!("{}/v1/imports", process.url);
+    let ask = caller.http().post(url).bearer_auth(caller.token("officer")).header("idempotency-key", "file");
+    let body = format!("bank,number,verdict,category,case,reason\n{rows}");
+    let received = ask.header("content-type", "text/csv").body(body).send().await.unwrap();
+    let id = received.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    process.kill().await;
+    let waiting = |data: &str| place.path(data).join("imports").join(&id).exists();
+    assert!(waiting("old"), "its rows were taken too soon");
+    fs::write(place.path(&format!("old/imports/{id}.new")), "still coming in").unwrap();
+    place.migrate(&Postgres::shared().create_database());
+    assert!(waiting("new"));
+    let process = place.start(&["serve", "--data", "new"]).await;
+    let caller = Caller { place: &place, data: "new", process: &process };
+    let (token, path) = (caller.token("officer"), format!("/v1/imports/{id}"));
+    support::eventually(Duration::from_secs(90), "the rows are taken", async || {
+        caller.get(&token, &path).await.0["state"] == "done"
+    })
+    .await;
+    assert_eq!(caller.get(&token, &path).await.0["counts"]["accepted"], 20_000);
+    assert!(process.terminate().await.0.success());
+    assert!(!waiting("new"));
+}
+
+#[tokio::test]
 async fn a_call_that_was_killed_is_repeated_and_ends_the_same() {
     let (place, before) = Place::new().await;
     let mut chance = Random::seeded();

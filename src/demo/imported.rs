@@ -19,7 +19,7 @@ pub(super) async fn import(registry: &'static Registry) -> Result<(), DemoError>
     let failed = |error: Error| DemoError::Seed(format!("{error:?}"));
     let at = registry.now();
     let call = Call { request_id: RequestId::mint(at, random()?), at, actor: actor("hanoi-police", "demo-officer")? };
-    let mut upload = registry.begin_upload().await.map_err(failed)?;
+    let mut upload = registry.begin_upload(&call).await.map_err(failed)?;
     upload.write(FILE.as_bytes()).map_err(failed)?;
     let key = super::known(IdempotencyKey::of_digest(b"demo", upload.digest()))?;
     let new = NewImport { dry_run: false, form: ImportForm::Csv, charset: None, defaults: Defaults::default() };

@@ -36,7 +36,7 @@ pub async fn create(
     if length.is_some_and(|length| length > FILE_BYTES_MAX) {
         return Err(too_large());
     }
-    let upload = receive(payload, registry.begin_upload().await?).await?;
+    let upload = receive(payload, registry.begin_upload(&caller.call).await?).await?;
     let told = format!("{}\n{}?{}\n{media_type}\n", request.path(), new.dry_run, request.query_string());
     let digest = Sha256::new().chain_update(told).chain_update(upload.digest()).finalize();
     let key = idempotency_key_of_digest(&request, digest.into())?;

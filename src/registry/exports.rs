@@ -2,7 +2,7 @@
 //! in the log that says that it was taken.
 
 use super::flag_view::FlagView;
-use super::streams::{NoPlace, StreamPlace};
+use super::places::{NoPlace, Place};
 use super::{Call, Error, Pieces, Registry, random_bytes};
 use crate::domain::party::PartyId;
 use crate::domain::{Flag, FlagId, FlagState, ImportId, Timestamp};
@@ -67,7 +67,7 @@ struct Flags {
     units: HashSet<PartyId>,
     now: Timestamp,
     after: Option<FlagId>,
-    _place: StreamPlace,
+    _place: Place,
 }
 
 impl Flags {

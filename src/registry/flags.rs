@@ -168,7 +168,11 @@ impl Registry {
     }
 
     pub(super) fn standing(&self, call: &Call, flag: &Flag) -> Standing {
-        Standing::of(&call.actor.party, flag, |unit| self.access.chain(unit))
+        self.standing_of(&call.actor.party, flag)
+    }
+
+    pub(super) fn standing_of(&self, unit: &PartyId, flag: &Flag) -> Standing {
+        Standing::of(unit, flag, |unit| self.access.chain(unit))
     }
 
     /// A flag that the caller's unit knows of; to the others it does not exist.

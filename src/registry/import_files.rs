@@ -2,7 +2,9 @@
 //! It must never grow without a limit, nor keep what nobody needs.
 
 use super::Error;
+use super::places::{NoPlace, Place, Places};
 use crate::domain::import::FILE_BYTES_MAX;
+use crate::domain::party::ClientId;
 use crate::domain::{ImportId, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -10,11 +12,11 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Files that come in at once.
 const UPLOADS_MAX: usize = 2;
+/// Of them, those of one client: it may send slowly for minutes.
+const UPLOADS_OF_A_CLIENT_MAX: usize = 1;
 /// Files that lie there at once, and their bytes.
 const FILES_MAX: usize = 64;
 const FILES_BYTES_MAX: u64 = 10 * FILE_BYTES_MAX;
@@ -25,12 +27,12 @@ const GOING_OUT: &str = "export";
 
 pub(super) struct ImportFiles {
     directory: PathBuf,
-    uploads: Arc<AtomicUsize>,
+    uploads: Places,
 }
 
 impl ImportFiles {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, uploads: Arc::default() }
+        Self { directory, uploads: Places::new(UPLOADS_MAX, UPLOADS_OF_A_CLIENT_MAX) }
     }
 
     pub(super) fn of(&self, id: ImportId) -> PathBuf {
@@ -43,8 +45,11 @@ impl ImportFiles {
     }
 
     /// Opens a private file for what is coming in.
-    pub(super) fn begin(&self, id: ImportId) -> Result<Upload, Error> {
-        let place = UploadPlace::take(&self.uploads)?;
+    pub(super) fn begin(&self, id: ImportId, client: &ClientId) -> Result<Upload, Error> {
+        let place = self.uploads.take(client).map_err(|no_place| match no_place {
+            NoPlace::OfAll => Error::Unavailable("Too many files are coming in at once."),
+            NoPlace::OfThisClient => Error::Unavailable("Another file of this client is still coming in."),
+        })?;
         make(&self.directory).map_err(failed)?;
         let (files, bytes) = self.lying()?;
         if files >= FILES_MAX || bytes > FILES_BYTES_MAX - FILE_BYTES_MAX {
@@ -125,26 +130,6 @@ fn failed(error: std::io::Error) -> Error {
     }
 }
 
-/// One of the few uploads at once.
-struct UploadPlace(Arc<AtomicUsize>);
-
-impl UploadPlace {
-    fn take(uploads: &Arc<AtomicUsize>) -> Result<Self, Error> {
-        let place = Self(Arc::clone(uploads));
-        if uploads.fetch_add(1, Ordering::AcqRel) < UPLOADS_MAX {
-            Ok(place)
-        } else {
-            Err(Error::Unavailable("Too many files are coming in at once."))
-        }
-    }
-}
-
-impl Drop for UploadPlace {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Removed,
@@ -158,7 +143,7 @@ pub struct Upload {
     sha256: Sha256,
     bytes: u64,
     fate: Fate,
-    _place: UploadPlace,
+    _place: Place,
 }
 
 impl Upload {
@@ -210,6 +195,10 @@ mod tests {
         ImportId::mint(Timestamp::from_ms(ms), [7; 16])
     }
 
+    fn client(name: &str) -> ClientId {
+        ClientId::parse(name).unwrap()
+    }
+
     fn names(files: &ImportFiles) -> Vec<String> {
         let entries = std::fs::read_dir(&files.directory).unwrap();
         let mut names: Vec<String> =
@@ -228,9 +217,9 @@ mod tests {
     fn what_is_given_up_goes_and_what_is_kept_stays() {
         let directory = tempfile::tempdir().unwrap();
         let files = ImportFiles::new(directory.path().join("imports"));
-        drop(files.begin(id(1)).unwrap());
+        drop(files.begin(id(1), &client("one")).unwrap());
         assert!(names(&files).is_empty());
-        let mut kept = files.begin(id(2)).unwrap();
+        let mut kept = files.begin(id(2), &client("one")).unwrap();
         kept.write(b"kind").unwrap();
         kept.keep(files.of(id(2))).unwrap();
         drop(kept);
@@ -238,14 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn two_files_come_in_at_once_and_a_third_is_refused() {
+    fn two_files_come_in_at_once_of_two_clients_and_a_third_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let files = ImportFiles::new(directory.path().to_owned());
-        let first = files.begin(id(1)).unwrap();
-        let _second = files.begin(id(2)).unwrap();
-        assert!(matches!(files.begin(id(3)), Err(Error::Unavailable(_))));
+        let first = files.begin(id(1), &client("one")).unwrap();
+        assert!(matches!(files.begin(id(2), &client("one")), Err(Error::Unavailable(_))));
+        let _second = files.begin(id(2), &client("two")).unwrap();
+        assert!(matches!(files.begin(id(3), &client("three")), Err(Error::Unavailable(_))));
         drop(first);
-        files.begin(id(3)).unwrap();
+        files.begin(id(3), &client("three")).unwrap();
     }
 
     #[test]
@@ -254,9 +244,9 @@ mod tests {
         let files = ImportFiles::new(directory.path().to_owned());
         let large = File::create(files.of(id(1))).unwrap();
         large.set_len(FILES_BYTES_MAX - FILE_BYTES_MAX).unwrap();
-        files.begin(id(2)).unwrap();
+        files.begin(id(2), &client("one")).unwrap();
         large.set_len(FILES_BYTES_MAX - FILE_BYTES_MAX + 1).unwrap();
-        assert!(matches!(files.begin(id(3)), Err(Error::Unavailable(_))));
+        assert!(matches!(files.begin(id(3), &client("one")), Err(Error::Unavailable(_))));
     }
 
     #[test]

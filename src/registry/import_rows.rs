@@ -25,7 +25,7 @@ struct Parsed {
 impl Steps<'_> {
     pub(super) fn take_rows(&mut self) -> Result<(), Stop> {
         let (rows, keys) = self.read_through()?;
-        let listed = self.registry.listed_among(&keys)?;
+        let listed = self.registry.listed_among(&keys, &self.import.received_by.party)?;
         drop(keys);
         if self.import.state == ImportState::Received {
             let started = self.import.started(rows);

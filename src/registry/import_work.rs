@@ -5,8 +5,9 @@ use super::import_files::remove;
 use super::import_steps::{Steps, Stop};
 use super::{Error, Registry};
 use crate::behind;
-use crate::domain::ImportId;
 use crate::domain::import::{ImportState, RowKey};
+use crate::domain::party::PartyId;
+use crate::domain::{ImportId, Standing};
 use crate::store::{self, StoreError};
 use std::collections::HashSet;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -16,6 +17,9 @@ use std::time::Duration;
 const SCAN_ROWS: u32 = 20_000;
 /// Before what failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Whatever comes to this process wakes the thread; other nodes cannot, nor does one that is lost tell of it.
+const IDLE_ALONE: Duration = Duration::from_secs(3600);
+const IDLE_WITH_OTHERS: Duration = Duration::from_secs(5);
 
 /// What the thread waits for.
 #[derive(Default)]
@@ -72,10 +76,9 @@ impl Registry {
             while self.imports.signal.wait(rest) {
                 rest = match self.work_on_next(&waits) {
                     Ok(true) => Duration::ZERO,
-                    // Whatever comes wakes it; what another process wrote is found all the same.
                     Ok(false) => {
                         self.sweep_files();
-                        Duration::from_secs(3600)
+                        if self.follower.is_some() { IDLE_WITH_OTHERS } else { IDLE_ALONE }
                     }
                     Err(Stop::Closing) => return,
                     Err(Stop::Failed(error)) => {
@@ -146,19 +149,32 @@ impl Registry {
         Ok(true)
     }
 
-    /// Which of `keys` flags have that are proposed or in force.
-    pub(super) fn listed_among(&self, keys: &HashSet<RowKey>) -> Result<HashSet<RowKey>, Stop> {
+    /// Which of `keys` flags have that are proposed or in force and that the unit `by` sees: of the others it must not learn.
+    pub(super) fn listed_among(&self, keys: &HashSet<RowKey>, by: &PartyId) -> Result<HashSet<RowKey>, Stop> {
         let (now, mut after, mut listed) = (self.now(), None, HashSet::new());
+        let units = self.access.units_below(by);
+        let units: HashSet<&str> = units.iter().map(PartyId::as_str).collect();
         loop {
-            let mut found = Vec::new();
+            let (mut found, mut of_others) = (Vec::new(), Vec::new());
             let mut last = None;
             self.store.read(&mut |connection| {
-                last = store::flags::subjects_after(connection, after, now, SCAN_ROWS, &mut |subject, case| {
-                    let key = RowKey::of(subject, case);
+                last = store::flags::subjects_after(connection, after, now, SCAN_ROWS, &mut |flag| {
+                    let key = RowKey::of(flag.subject, flag.case);
                     if keys.contains(&key) {
-                        found.push(key);
+                        if units.contains(flag.unit) {
+                            found.push(key);
+                        } else {
+                            of_others.push((flag.id, key));
+                        }
                     }
                 })?;
+                // It may coordinate them.
+                for (id, key) in of_others.drain(..) {
+                    let flag = store::flags::find(connection, id)?;
+                    if flag.is_some_and(|flag| self.standing_of(by, &flag) != Standing::None) {
+                        found.push(key);
+                    }
+                }
                 Ok(())
             })?;
             listed.extend(found);

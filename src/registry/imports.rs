@@ -59,9 +59,10 @@ impl Imports {
 
 impl Registry {
     /// Opens a private file for what is coming in.
-    pub async fn begin_upload(&self) -> Result<Upload, Error> {
+    pub async fn begin_upload(&self, call: &Call) -> Result<Upload, Error> {
         let (files, id) = (Arc::clone(&self.imports.files), ImportId::mint(self.now(), random_bytes()?));
-        let begun = tokio::task::spawn_blocking(move || files.begin(id)).await;
+        let client = call.actor.client.clone();
+        let begun = tokio::task::spawn_blocking(move || files.begin(id, &client)).await;
         begun.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))?
     }
 
@@ -77,46 +78,48 @@ impl Registry {
             return Ok(Received::New(kept));
         }
         let import = self.new_import(call, new, &upload)?;
-        if let Some(same) = self.find_same_import(&import).await? {
-            return Ok(Received::Same(self.show_import(call, &same).await?));
-        }
+        let (import, follows) = match self.find_same_import(&import).await? {
+            None => (import, None),
+            // The node that had the file has fallen silent: this one goes on.
+            Some(same) if self.has_lost_its_file(same.id).await? => (same.next_step(), Some(same.step)),
+            Some(same) => return Ok(Received::Same(self.show_import(call, &same).await?)),
+        };
         let path = self.imports.files.of(import.id);
         let kept = tokio::task::spawn_blocking(move || upload.keep(path).map(|()| upload)).await;
         let mut upload = kept.map_err(|_| Error::Internal("a writer of files stopped".to_owned()))??;
         let mut entry = self.entry(Act::ImportReceive, call);
         entry.resource = Some(Resource::Import(import.id));
         let (body, location) = (render(&ImportView::new(&import))?, format!("/v1/imports/{}", import.id));
-        let step = ImportStep {
-            follows: None,
-            import: import.clone(),
-            node: self.node.to_owned(),
-            part: None,
-            flags: Vec::new(),
-        };
+        let step =
+            ImportStep { follows, import: import.clone(), node: self.node.to_owned(), part: None, flags: Vec::new() };
         let etag = etag(import.version);
-        match self.create(call, key, entry, Change::Import(Box::new(step)), body, etag, location.clone()).await {
+        let made = self.create(call, key, entry, Change::Import(Box::new(step)), body, etag, location.clone()).await;
+        let is_for_nobody = match &made {
+            // Else the same request was under way at the same time and came first.
+            Ok(answered) => answered.location.as_ref() != Some(&location),
+            Err(error) => matches!(error, Error::StaleVersion | Error::KeyReused),
+        };
+        // Whoever else goes on with an import has brought the same file to the same place.
+        if is_for_nobody && follows.is_none() {
+            upload.give_up();
+        }
+        match made {
             Ok(answered) => {
-                // Else the same request was under way at the same time and came first.
-                if answered.location.as_ref() != Some(&location) {
-                    upload.give_up();
-                }
                 self.imports.signal.wake();
                 Ok(Received::New(answered))
             }
             // The same file was being taken at the same time.
-            Err(error @ Error::StaleVersion) => {
-                upload.give_up();
-                match self.find_same_import(&import).await? {
-                    Some(same) => Ok(Received::Same(self.show_import(call, &same).await?)),
-                    None => Err(error),
-                }
-            }
-            Err(error @ Error::KeyReused) => {
-                upload.give_up();
-                Err(error)
-            }
+            Err(error @ Error::StaleVersion) => match self.find_same_import(&import).await? {
+                Some(same) => Ok(Received::Same(self.show_import(call, &same).await?)),
+                None => Err(error),
+            },
             Err(error) => Err(error),
         }
+    }
+
+    async fn has_lost_its_file(&self, id: ImportId) -> Result<bool, Error> {
+        let node = self.node;
+        self.read(move |connection| store::imports::has_lost_its_file(connection, id, node)).await
     }
 
     fn new_import(&self, call: &Call, new: NewImport, upload: &Upload) -> Result<Import, Error> {

@@ -1,7 +1,8 @@
 //! The log as a stream: everything before the entry of its own reading, in constant memory, at the pace of whoever takes it.
 
 use super::audit::UNREADABLE;
-use super::streams::{NoPlace, Pieces, StreamPlace};
+use super::places::{NoPlace, Place};
+use super::streams::Pieces;
 use super::{Call, Error, LogPage, Registry};
 use crate::domain::LogPosition;
 use crate::log::{Act, CSV_HEADER, Covered, Entry, Exported, FoundIn, Merged, Piece};
@@ -50,7 +51,7 @@ pub struct LogStream {
     merged: Merged,
     form: LogForm,
     is_begun: bool,
-    _place: StreamPlace,
+    _place: Place,
 }
 
 impl LogStream {

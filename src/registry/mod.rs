@@ -27,6 +27,7 @@ mod nodes;
 mod objections;
 mod outcomes;
 mod parties;
+mod places;
 mod proofs;
 mod publisher;
 mod quality;
@@ -123,9 +124,9 @@ pub struct Registry {
     register: Arc<Register>,
     tallies: Tallies,
     /// Of the log.
-    streams: streams::Streams,
+    streams: places::Places,
     /// Of the list.
-    exports: streams::Streams,
+    exports: places::Places,
     /// For looks at all of the list or all of the figures.
     turns: Semaphore,
     others: nodes::OtherLogs,
@@ -176,8 +177,8 @@ impl Registry {
             search,
             register,
             tallies,
-            streams: streams::Streams::default(),
-            exports: streams::Streams::default(),
+            streams: streams::places(),
+            exports: streams::places(),
             turns: Semaphore::new(TURNS),
             others: nodes::OtherLogs::default(),
             index,

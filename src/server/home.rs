@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub const DATABASE_FILE: &str = "registry.db";
 const LOCK_FILE: &str = "lock";
 pub(super) const UNFINISHED_FILE: &str = "unfinished";
-const IMPORTS_DIRECTORY: &str = "imports";
+pub(super) const IMPORTS_DIRECTORY: &str = "imports";
 pub(super) const TLS_DIRECTORY: &str = "tls";
 pub(super) const KEYS_DIRECTORY: &str = "keys";
 pub const LOG_KEY_FILE: &str = "log-signing.pem";
@@ -175,7 +175,7 @@ impl Home {
 
     /// Removes what `create` and its callers have made, and nothing else.
     fn clear(&self) -> Result<(), HomeError> {
-        for name in [KEYS_DIRECTORY, TLS_DIRECTORY] {
+        for name in [KEYS_DIRECTORY, TLS_DIRECTORY, IMPORTS_DIRECTORY] {
             let path = self.path.join(name);
             if path.exists() {
                 fs::remove_dir_all(&path).map_err(|error| failed(&path, &error))?;

@@ -4,15 +4,15 @@
 use super::database::Database;
 use super::files::{copy_private, digest, rename, sync};
 use super::home::{
-    DATABASE_FILE, Home, HomeError, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE, UNFINISHED_FILE, failed,
-    make_private_directory,
+    DATABASE_FILE, Home, HomeError, IMPORTS_DIRECTORY, KEYS_DIRECTORY, LOG_KEY_FILE, PREVIOUS_LOG_KEY_FILE,
+    UNFINISHED_FILE, failed, make_private_directory,
 };
 use super::{LogKey, ServeError, figures, key_list};
 use crate::auth::key_file::{create_private, read_private};
 use crate::auth::keys::SigningKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, FILE};
-use crate::domain::{Change, Timestamp};
+use crate::domain::{Change, ImportId, Timestamp};
 use crate::log::note::{Checkpoint, VerifierKey};
 use crate::log::{Log, Opening, Publish, Reach};
 use crate::store::sqlite::SqliteStore;
@@ -189,7 +189,10 @@ impl Copy {
             copy.take(from, file)?;
         }
         copy.take(from, Path::new(FILE))?;
+        // Those that were there before, and those that came while the database was copied: it may know of either.
+        copy.take_imports(from)?;
         SqliteStore::back_up(&from.join(DATABASE_FILE), &to.join(DATABASE_FILE), progress)?;
+        copy.take_imports(from)?;
         sync(&to.join(DATABASE_FILE))?;
         copy.figures = figures::copy(from, to)?;
         sync(to)?;
@@ -216,6 +219,26 @@ impl Copy {
         make_private_directory(&directory)?;
         copy_private(&source, &target)?;
         sync(&directory)
+    }
+
+    /// Copies the files that were handed in and wait until their rows are taken. One that goes meanwhile waits no more.
+    pub(super) fn take_imports(&mut self, from: &Path) -> Result<(), HomeError> {
+        let directory = from.join(IMPORTS_DIRECTORY);
+        if !directory.exists() {
+            return Ok(());
+        }
+        for found in fs::read_dir(&directory).map_err(|error| failed(&directory, &error))? {
+            let found = found.map_err(|error| failed(&directory, &error))?;
+            // What is still coming in has another name.
+            if found.file_name().to_str().and_then(ImportId::parse).is_none() || !found.path().exists() {
+                continue;
+            }
+            match self.take(from, &Path::new(IMPORTS_DIRECTORY).join(found.file_name())) {
+                Err(_) if !found.path().exists() => {}
+                taken => taken?,
+            }
+        }
+        Ok(())
     }
 
     /// The copy is sound.

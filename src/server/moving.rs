@@ -47,6 +47,7 @@ impl Home {
         for file in [&config.tls.certificate, &config.tls.key].into_iter().chain(&config.bank_directory) {
             copy.take(self.path(), file)?;
         }
+        copy.take_imports(self.path())?;
         for file in ["operator.json", "demo.json"].map(Path::new) {
             if self.path().join(file).exists() {
                 copy.take(self.path(), file)?;

@@ -1,6 +1,7 @@
 //! CSV as spreadsheets write it: commas, semicolons or tabs, whichever the header has most of. Rows go through buffers of a
-//! fixed size, so that a quote that never closes costs a row and no memory. A cell that a spreadsheet would run is refused.
+//! fixed size, and no quote may swallow any. A cell that a spreadsheet would run is refused.
 
+use super::quotes::Quotes;
 use super::{Row, Rows, broken, fault};
 use crate::domain::import::{Cell, Columns, FileFault, RowFault, RowInput, columns::COLUMNS_MAX};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
@@ -21,6 +22,7 @@ pub(super) struct CsvRows<R> {
 struct Records<R> {
     inner: R,
     reader: Reader,
+    quotes: Quotes,
     piece: Vec<u8>,
     piece_at: usize,
     /// The byte before; of a line's end it tells whether it has a second.
@@ -32,6 +34,8 @@ struct Records<R> {
 /// What came of one record.
 enum Record {
     Cells(Vec<String>),
+    TooMany,
+    /// It may be many rows that two wrong quotes have made one of.
     TooLong,
     End,
 }
@@ -47,13 +51,18 @@ impl<R: Read + Send> CsvRows<R> {
             }
         }
         piece.truncate(filled);
-        let reader = ReaderBuilder::new().delimiter(delimiter_of(&piece)).build();
+        let delimiter = delimiter_of(&piece);
+        let reader = ReaderBuilder::new().delimiter(delimiter).build();
+        let mut quotes = Quotes::of(delimiter);
+        quotes.pass(&piece)?;
         let (row, ends) = (vec![0; ROW_BYTES_MAX], vec![0; COLUMNS_MAX + 1]);
-        let mut records = Records { inner, reader, piece, piece_at: 0, before: b'\n', row, ends };
+        let mut records = Records { inner, reader, quotes, piece, piece_at: 0, before: b'\n', row, ends };
         let number = 1 + records.skip_blank()?;
         let columns = match records.next()? {
             Record::Cells(names) => Columns::of_header(names.iter().map(String::as_str))?,
-            Record::TooLong => return Err(fault("the header is too long, or has more than 64 columns")),
+            Record::TooMany | Record::TooLong => {
+                return Err(fault("the header is too long, or has more than 64 columns"));
+            }
             Record::End => return Err(fault("the file is empty")),
         };
         Ok(Self { records, columns, number })
@@ -67,7 +76,11 @@ impl<R: Read + Send> Rows for CsvRows<R> {
             let record = self.records.next()?;
             let input = match record {
                 Record::End => return Ok(None),
-                Record::TooLong => RowInput::Faulty(RowFault::new("", "is longer than any row, or has too many cells")),
+                Record::TooLong => {
+                    let reason = "a row is longer than 64 KiB; look for a quote that is closed too late".to_owned();
+                    return Err(FileFault { row: Some(self.number), field: None, reason });
+                }
+                Record::TooMany => RowInput::Faulty(RowFault::new("", "has more than 64 cells")),
                 Record::Cells(cells) if cells.iter().all(|cell| cell.trim().is_empty()) => continue,
                 Record::Cells(cells) if cells.len() != self.columns.len() => {
                     let reason = format!("has {} cells, the header has {}", cells.len(), self.columns.len());
@@ -119,6 +132,10 @@ impl<R: Read> Records<R> {
             let read = self.inner.read(&mut self.piece).map_err(|error| broken(&error))?;
             self.piece.truncate(read);
             self.piece_at = 0;
+            self.quotes.pass(&self.piece)?;
+            if read == 0 {
+                self.quotes.end()?;
+            }
         }
         Ok(())
     }
@@ -140,7 +157,7 @@ impl<R: Read> Records<R> {
     }
 
     fn next(&mut self) -> Result<Record, FileFault> {
-        let (mut row_at, mut ends_at, mut is_too_long) = (0, 0, false);
+        let (mut row_at, mut ends_at, mut has_too_many) = (0, 0, false);
         loop {
             self.read_on()?;
             let input = self.piece.get(self.piece_at..).unwrap_or_default();
@@ -153,13 +170,11 @@ impl<R: Read> Records<R> {
             ends_at += ended;
             match result {
                 ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => return Ok(Record::TooLong),
                 // What has been read of the row is thrown away, so that its end is found.
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                    (row_at, ends_at, is_too_long) = (0, 0, true);
-                }
-                ReadRecordResult::Record if is_too_long => return Ok(Record::TooLong),
+                ReadRecordResult::OutputEndsFull => (row_at, ends_at, has_too_many) = (0, 0, true),
+                ReadRecordResult::Record | ReadRecordResult::End if has_too_many => return Ok(Record::TooMany),
                 ReadRecordResult::Record => return Ok(Record::Cells(self.cells(ends_at))),
-                ReadRecordResult::End if is_too_long => return Ok(Record::TooLong),
                 ReadRecordResult::End => return Ok(Record::End),
             }
         }

@@ -4,6 +4,7 @@
 mod csv;
 mod lines;
 mod package;
+mod quotes;
 mod text;
 pub mod write;
 mod xlsx;

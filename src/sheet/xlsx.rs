@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Seek};
 
 const SMALL_PART_BYTES: u64 = 1024 * 1024;
 const TEXTS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// More than fit into the bytes above, if they say anything; of empty ones there could be many more.
+const TEXTS_MAX: usize = 8_000_000;
 const SHEET_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Between two marks of XML.
 const RUN_BYTES_MAX: usize = 128 * 1024;
@@ -218,7 +220,7 @@ fn sheet_of<R: Read + Seek>(package: &mut Package<R>) -> Result<(String, Calenda
 #[derive(Default)]
 struct Texts {
     all: String,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Texts {
@@ -229,16 +231,23 @@ impl Texts {
                 Tag::Start(tag) => match tag.name.as_str() {
                     "t" => takes_text = !tag.is_empty,
                     "rPh" if !tag.is_empty => xml.skip("rPh")?,
-                    "si" if tag.is_empty => texts.ends.push(texts.all.len()),
+                    "si" if tag.is_empty => texts.end()?,
                     _ => {}
                 },
                 Tag::Text(more) if takes_text => texts.all.push_str(&more),
                 Tag::Text(_) => {}
-                Tag::End(name) if name == "si" => texts.ends.push(texts.all.len()),
+                Tag::End(name) if name == "si" => texts.end()?,
                 Tag::End(_) => takes_text = false,
                 Tag::Eof => return Ok(texts),
             }
         }
+    }
+
+    /// A text ends here.
+    fn end(&mut self) -> Result<(), FileFault> {
+        let end = u32::try_from(self.all.len()).ok().filter(|_| self.ends.len() < TEXTS_MAX);
+        self.ends.push(end.ok_or_else(|| fault("has more shared texts than a table of flags needs"))?);
+        Ok(())
     }
 
     fn at(&self, place: usize) -> Option<&str> {
@@ -246,7 +255,8 @@ impl Texts {
             None => 0,
             Some(before) => *self.ends.get(before)?,
         };
-        self.all.get(start..*self.ends.get(place)?)
+        let [start, end] = [start, *self.ends.get(place)?].map(usize::try_from);
+        self.all.get(start.ok()?..end.ok()?)
     }
 }
 

@@ -235,29 +235,41 @@ pub fn all_after(
     Ok(found)
 }
 
-/// What tells duplicates: the subject and the case of each flag that is proposed or answers at a moment, in the order of
-/// ids, some at a time; returns the last id that was looked at.
+/// A flag by what tells duplicates.
+pub struct SubjectOf<'a> {
+    pub id: FlagId,
+    pub subject: &'a str,
+    pub case: &'a str,
+    pub unit: &'a str,
+}
+
+/// What tells duplicates of each flag that is proposed or answers at a moment, in the order of ids, some at a time; returns
+/// the last id that was looked at.
 pub fn subjects_after(
     connection: &mut dyn Connection,
     after: Option<FlagId>,
     now: Timestamp,
     rows_max: u32,
-    each: &mut dyn FnMut(&str, &str),
+    each: &mut dyn FnMut(SubjectOf<'_>),
 ) -> Result<Option<FlagId>, StoreError> {
     let after = after.map_or([0; 16], |id| *id.as_bytes());
     let mut last = None;
     connection.query(
-        "SELECT id, subject, case_ref, state, expires_at FROM flag WHERE id > $1 ORDER BY id LIMIT $2",
+        "SELECT id, subject, case_ref, state, expires_at, unit FROM flag WHERE id > $1 ORDER BY id LIMIT $2",
         &[Value::Blob(&after), Value::Int(rows_max.into())],
         &mut |row| {
-            last = Some(read_id(row, 0)?);
+            let id = read_id(row, 0)?;
+            last = Some(id);
             let answers = || -> Result<bool, StoreError> {
                 Ok(row.optional_int(4)?.is_none_or(|end| u64::try_from(end).is_ok_and(|end| end > now.as_ms())))
             };
-            match row.text(3)? {
-                "proposed" => each(row.text(1)?, row.text(2)?),
-                "active" if answers()? => each(row.text(1)?, row.text(2)?),
-                _ => {}
+            let is_listed = match row.text(3)? {
+                "proposed" => true,
+                "active" => answers()?,
+                _ => false,
+            };
+            if is_listed {
+                each(SubjectOf { id, subject: row.text(1)?, case: row.text(2)?, unit: row.text(5)? });
             }
             Ok(())
         },

@@ -1,6 +1,6 @@
 //! Statements over imports: their states, and the parts of their files that have been dealt with.
 
-use super::{Connection, Row, StoreError, Value, flags, units};
+use super::{Connection, Row, StoreError, Value, flags, lease, units};
 use crate::domain::import::{Import, ImportPart, ImportState, ImportStep};
 use crate::domain::party::PartyId;
 use crate::domain::{FlagId, ImportId};
@@ -44,13 +44,14 @@ fn insert(connection: &mut dyn Connection, step: &ImportStep) -> Result<bool, St
 
 fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> Result<bool, StoreError> {
     let (import, body) = (&step.import, body(&step.import)?);
-    let once = once(import);
+    // What was once given up stays so: the file may have come again meanwhile.
     let rows = connection.execute(
-        "UPDATE import SET node = $1, state = $2, once = $3, step = $4, body = $5 WHERE id = $6 AND step = $7",
+        "UPDATE import SET node = $1, state = $2, once = CASE WHEN $3 = 'failed' THEN NULL ELSE once END, step = $4, \
+         body = $5 WHERE id = $6 AND step = $7",
         &[
             Value::Text(&step.node),
             Value::Text(import.state.as_str()),
-            once.as_deref().map_or(Value::Null, Value::Text),
+            Value::Text(import.state.as_str()),
             Value::count(import.step)?,
             Value::Text(&body),
             Value::Blob(import.id.as_bytes()),
@@ -60,10 +61,9 @@ fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> R
     Ok(rows == 1)
 }
 
-/// What no second import of the unit may have. A dry run, and a file that could not be read, may come again.
+/// What no second import of the unit may have. A dry run may come again.
 fn once(import: &Import) -> Option<String> {
-    let may_come_again = import.dry_run || import.state == ImportState::Failed;
-    (!may_come_again).then(|| import.fingerprint())
+    (!import.dry_run).then(|| import.fingerprint())
 }
 
 fn body(import: &Import) -> Result<String, StoreError> {
@@ -125,13 +125,32 @@ pub fn unread_of(connection: &mut dyn Connection, node: &str) -> Result<HashSet<
     Ok(found)
 }
 
-/// The oldest import that a node has to work on.
+/// Whether an import's rows are not all taken, and the file lies on another node, which has fallen silent.
+pub fn has_lost_its_file(connection: &mut dyn Connection, id: ImportId, node: &str) -> Result<bool, StoreError> {
+    let (from, to) = lease::heard_within(connection)?;
+    let mut has_lost = false;
+    connection.query(
+        "SELECT id FROM import WHERE id = $1 AND state IN ('received', 'running') AND node <> $2 AND NOT EXISTS \
+         (SELECT 1 FROM log WHERE log.node = import.node AND heard_at > $3 AND heard_at <= $4)",
+        &[Value::Blob(id.as_bytes()), Value::Text(node), Value::count(from)?, Value::count(to)?],
+        &mut |_| {
+            has_lost = true;
+            Ok(())
+        },
+    )?;
+    Ok(has_lost)
+}
+
+/// The oldest import that a node has to work on. Decisions need no file: any node carries out those of a node that has
+/// fallen silent, and should that one wake up, its next step follows none that is there any more.
 pub fn next_of(connection: &mut dyn Connection, node: &str) -> Result<Option<Import>, StoreError> {
+    let (from, to) = lease::heard_within(connection)?;
     let mut found = None;
     connection.query(
-        "SELECT body FROM import WHERE node = $1 AND state IN ('received', 'running', 'approving', 'rejecting') \
-         ORDER BY id LIMIT 1",
-        &[Value::Text(node)],
+        "SELECT body FROM import WHERE state IN ('received', 'running', 'approving', 'rejecting') AND (node = $1 \
+         OR state IN ('approving', 'rejecting') AND NOT EXISTS \
+         (SELECT 1 FROM log WHERE log.node = import.node AND heard_at > $2 AND heard_at <= $3)) ORDER BY id LIMIT 1",
+        &[Value::Text(node), Value::count(from)?, Value::count(to)?],
         &mut |row| {
             found = Some(read_import(row, 0)?);
             Ok(())

@@ -87,13 +87,19 @@ pub fn take(connection: &mut dyn Connection, node: &str) -> Result<Asked, StoreE
     Ok(Asked::Held { heard_ms_ago: now.saturating_sub(heard_at) })
 }
 
+/// After which moment and up to which one `log.heard_at` stands of a process that lives.
+pub(super) fn heard_within(connection: &mut dyn Connection) -> Result<(u64, u64), StoreError> {
+    let now = connection.now()?.as_ms();
+    Ok((now.saturating_sub(LEASE_MS), now.saturating_add(LEASE_MS)))
+}
+
 /// How many logs have a process that was heard lately.
 pub fn live(connection: &mut dyn Connection) -> Result<u64, StoreError> {
-    let now = connection.now()?.as_ms();
+    let (from, to) = heard_within(connection)?;
     let mut live = 0;
     connection.query(
         "SELECT COUNT(*) FROM log WHERE heard_at > $1 AND heard_at <= $2",
-        &[Value::count(now.saturating_sub(LEASE_MS))?, Value::count(now.saturating_add(LEASE_MS))?],
+        &[Value::count(from)?, Value::count(to)?],
         &mut |row| {
             live = row.count(0)?;
             Ok(())

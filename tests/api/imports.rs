@@ -6,9 +6,9 @@ use crate::{about, account};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const HEADER: &str = "bank,number,verdict,category,case,reason";
+pub const HEADER: &str = "bank,number,verdict,category,case,reason";
 
-async fn hand_in(server: &Server, key: &str, query: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+pub async fn hand_in(server: &Server, key: &str, query: &str, media_type: &str, body: impl Into<Vec<u8>>) -> Answer {
     server.post(&format!("/v1/imports{query}")).by("officer").key(key).raw(media_type, body).send().await
 }
 

@@ -12,6 +12,7 @@ mod cleaning;
 mod edge;
 mod flags;
 mod imports;
+mod imports_kept;
 mod imports_listed;
 mod life;
 mod limits;

@@ -48,7 +48,7 @@ fn package(parts: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A workbook of one sheet and its shared texts, in XML.
-fn workbook(sheet: &[u8], texts: &str) -> Vec<u8> {
+pub fn workbook(sheet: &[u8], texts: &str) -> Vec<u8> {
     let book = br#"<workbook xmlns:r="r"><sheets><sheet name="1" sheetId="1" r:id="rId1"/></sheets></workbook>"#;
     let links = br#"<Relationships><Relationship Id="rId1" Target="worksheets/sheet1.xml"/></Relationships>"#;
     package(&[

@@ -11,6 +11,7 @@ mod database;
 mod fence;
 mod freshness;
 mod history;
+mod imports;
 mod network;
 mod outage;
 mod quotas;

@@ -208,7 +208,8 @@ impl Import {
         if self.dry_run {
             return Err(ImportMoveError::DryRun { wanted });
         }
-        if self.state != ImportState::Done {
+        // What was taken before the file failed stays proposed until somebody decides.
+        if self.state != ImportState::Done && !(self.state == ImportState::Failed && self.up_to_row > 0) {
             return Err(ImportMoveError::Illegal { from: self.state, wanted });
         }
         if by.client == self.received_by.client {
@@ -220,7 +221,11 @@ impl Import {
 
     /// What it has in common with another import that would make the same flags, in hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        let same = format!("{} {}\n{}", self.sha256, self.form.as_str(), self.defaults.canonical());
+        let mut same = format!("{} {}\n{}", self.sha256, self.form.as_str(), self.defaults.canonical());
+        // Text is read as UTF-8 if nothing else is said.
+        if let Some(charset) = self.charset.as_deref().filter(|charset| *charset != "utf-8") {
+            same.push_str(&format!("charset={charset}\n"));
+        }
         Sha256::digest(same).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
