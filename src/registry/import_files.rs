@@ -22,6 +22,8 @@ const FILES_MAX: usize = 64;
 const FILES_BYTES_MAX: u64 = 10 * FILE_BYTES_MAX;
 /// What is coming in or going out is done with long before.
 const UNFINISHED_AGE_MS_MAX: u64 = 3_600_000;
+/// So much of a file is written to the disk at once: a commit, which a check waits for, may have to wait for that.
+const SYNC_BYTES: u64 = 4 * 1024 * 1024;
 const COMING_IN: &str = "new";
 const GOING_OUT: &str = "export";
 
@@ -57,7 +59,15 @@ impl ImportFiles {
         }
         let path = self.directory.join(format!("{id}.{COMING_IN}"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Upload { path, file, sha256: Sha256::new(), bytes: 0, fate: Fate::Removed, _place: place })
+        Ok(Upload {
+            path,
+            file,
+            sha256: Sha256::new(),
+            bytes: 0,
+            unsynced_bytes: 0,
+            fate: Fate::Removed,
+            _place: place,
+        })
     }
 
     fn lying(&self) -> Result<(usize, u64), Error> {
@@ -142,6 +152,7 @@ pub struct Upload {
     file: File,
     sha256: Sha256,
     bytes: u64,
+    unsynced_bytes: u64,
     fate: Fate,
     _place: Place,
 }
@@ -150,7 +161,13 @@ impl Upload {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(failed)?;
         self.sha256.update(bytes);
-        self.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let written = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.bytes += written;
+        self.unsynced_bytes += written;
+        if self.unsynced_bytes >= SYNC_BYTES {
+            self.file.sync_data().map_err(failed)?;
+            self.unsynced_bytes = 0;
+        }
         Ok(())
     }
 
