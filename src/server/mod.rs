@@ -203,6 +203,8 @@ impl Server {
             .client_request_timeout(Duration::from_secs(limits.head_timeout_s.into()))
             .client_disconnect_timeout(DISCONNECT_TIME_MAX)
             .tls_handshake_timeout(TLS_HANDSHAKE_TIME_MAX)
+            // Else the first answer of a connection, and the end of a long one, waits 40 ms for the client's acknowledgement.
+            .tcp_nodelay(true)
             .disable_signals()
             .listen_rustls_0_23(listener, tls::server_config(Arc::clone(certificate))?);
         Ok(server.map_err(|error| ServeError::Start(error.to_string()))?.run())
