@@ -385,11 +385,14 @@ async fn urgent_flags_answer_for_a_subject_three_days_of_thirty_without_an_appro
     let clock = server.data().join("clock");
     set(&clock, "+0");
     server.start_by(with_clock(server.serve(), &clock)).await.unwrap();
-    let later = |hours: u64| {
+    let later = async |hours: u64| {
         set(&clock, &format!("+{}", hours * 3_600));
         for name in ["officer", "supervisor", "ward_a", "bank"] {
             server.forget_token(name);
         }
+        // A node whose clock leaps must look at the database before it answers.
+        let is_ready = async || server.operations("/readyz").await.status == 200;
+        eventually(Duration::from_secs(10), "readiness", is_ready).await;
     };
     let subjects = ["9100000000001", "9100000000002", "9100000000003", "9100000000004"].map(account);
     let [whole, friend, unlinked, rejected] = &subjects;
@@ -411,14 +414,14 @@ async fn urgent_flags_answer_for_a_subject_three_days_of_thirty_without_an_appro
     let ends = time(&first, "raised_at").plus_ms(5_000).to_string();
     raised("for a moment", &with(urgent(friend, &[]), "expires_at", ends)).await;
     let refused = raised("rejected", &urgent(rejected, &[])).await;
-    later(24);
+    later(24).await;
     let body = json!({ "reason": "Not his", "changes": { "linked": [] } });
     let ask = server.post(&format!("/v1/flags/{}/amend", id(&first))).by("officer").if_match("\"1\"").json(&body);
     ask.send().await.is(200);
     act(&server, &id(&refused), "supervisor", "reject", "\"1\"").await.is(200);
     let half = raised("friend", &urgent(friend, &[])).await;
     is_about(&half, 72);
-    later(48);
+    later(48).await;
     // What answered for a day, by link too, leaves two; what answers now ends as it would have.
     is_about(&raised("unlinked", &urgent(unlinked, &[])).await, 48);
     is_about(&raised("rejected again", &urgent(rejected, &[])).await, 48);
@@ -426,16 +429,16 @@ async fn urgent_flags_answer_for_a_subject_three_days_of_thirty_without_an_appro
     // The least time that is left to any of them counts.
     is_about(&raised("all", &urgent(friend, &[unlinked, whole])).await, 24);
     act(&server, &id(&half), "officer", "lift", "\"1\"").await.is(200);
-    later(73);
+    later(73).await;
     assert_eq!(verdict(&server, whole.clone()).await["verdict"], "clear");
     is_spent(&urgent(whole, &[]), "/subject").await;
     is_spent(&urgent(friend, &[&account("9100000000005"), whole]), "/linked/1").await;
     // The city's decision makes up for nothing that others of these subjects take without one.
     raise(&server, "normal", &proposal(whole.clone(), "warn")).await.is(201);
     // What lies longer ago counts no more: of the three days the first has passed.
-    later(31 * 24);
+    later(31 * 24).await;
     is_about(&raised("a month later", &urgent(whole, &[])).await, 24);
-    later(34 * 24);
+    later(34 * 24).await;
     is_about(&raised("later still", &urgent(whole, &[])).await, 48);
     server.finish().await;
 }
