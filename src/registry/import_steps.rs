@@ -20,6 +20,8 @@ pub(super) struct Pace {
     flags: usize,
 }
 
+/// No flag is taken in less: a million in 45 s. What the writer has to spare beyond that is the checks'.
+const FLAG_TIME_MIN: Duration = Duration::from_micros(45);
 /// Below this a step may grow, and above that it shrinks.
 const STEP_TIME_SHORT: Duration = Duration::from_millis(4);
 const STEP_TIME_LONG: Duration = Duration::from_millis(8);
@@ -37,6 +39,12 @@ impl Default for Pace {
 impl Pace {
     pub(super) fn flags(&self) -> usize {
         self.flags
+    }
+
+    /// How long to wait after a step of so many flags before the next.
+    fn rest(flags: usize, took: Duration) -> Duration {
+        let time_min = FLAG_TIME_MIN.saturating_mul(u32::try_from(flags).unwrap_or(u32::MAX));
+        time_min.saturating_sub(took)
     }
 
     fn took(&mut self, time: Duration) {
@@ -89,13 +97,20 @@ impl From<Error> for Stop {
     }
 }
 
+/// A step on its way: how many flags it has, and since when.
+struct Written {
+    pending: Pending,
+    flags: usize,
+    since: Stopwatch,
+}
+
 /// An import that is being worked on, in the state that its last step will leave it in.
 pub(super) struct Steps<'a> {
     pub(super) registry: &'a Registry,
     waits: &'a tokio::runtime::Runtime,
     pub(super) import: Import,
-    /// The step that the writer has, and since when.
-    pending: Option<(Pending, Stopwatch)>,
+    /// The step that the writer has.
+    pending: Option<Written>,
     pub(super) pace: Pace,
 }
 
@@ -114,6 +129,7 @@ impl<'a> Steps<'a> {
             Some(decision) => (&decision.by, Act::FlagReject),
         };
         let entry = self.entry(act, actor, &next, &flags)?;
+        let written = flags.len();
         let node = self.registry.node.to_owned();
         self.import = next.clone();
         let step = ImportStep { follows, import: next, node, part, flags };
@@ -124,7 +140,7 @@ impl<'a> Steps<'a> {
             }
             match self.registry.log.submit(Record::changing(entry.clone(), change.clone(), None)) {
                 Ok(pending) => {
-                    self.pending = Some((pending, Stopwatch::start()));
+                    self.pending = Some(Written { pending, flags: written, since: Stopwatch::start() });
                     return Ok(());
                 }
                 Err(AppendError::QueueFull) => std::thread::sleep(QUEUE_RETRY_AFTER),
@@ -133,23 +149,27 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Waits until the last step is durable.
+    /// Waits until the last step is durable, and then until the next may follow.
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
-        if let Some((pending, since)) = self.pending.take() {
-            self.waits.block_on(pending.durable())?;
-            self.pace.took(since.elapsed());
-        }
-        Ok(())
+        Ok(self.durable()?)
     }
 
     /// As `settle`; false if the step was refused because something had changed under it.
     pub(super) fn settle_unless_refused(&mut self) -> Result<bool, Stop> {
-        let Some((pending, _)) = self.pending.take() else { return Ok(true) };
-        match self.waits.block_on(pending.durable()) {
-            Ok(_) => Ok(true),
+        match self.durable() {
+            Ok(()) => Ok(true),
             Err(AppendError::Refused(Refusal::Precondition)) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn durable(&mut self) -> Result<(), AppendError> {
+        if let Some(Written { pending, flags, since }) = self.pending.take() {
+            self.waits.block_on(pending.durable())?;
+            self.pace.took(since.elapsed());
+            std::thread::sleep(Pace::rest(flags, since.elapsed()));
+        }
+        Ok(())
     }
 
     fn entry(&self, act: Act, actor: &Actor, import: &Import, flags: &[Flag]) -> Result<Entry, Stop> {
@@ -186,5 +206,11 @@ mod tests {
         assert_eq!(flags_after(6, 5), STEP_FLAGS_MIN + 2 * STEP_FLAGS_MORE);
         assert_eq!(flags_after(1, 100), STEP_FLAGS_MAX);
         assert_eq!(flags_after(20, 100), STEP_FLAGS_MIN);
+    }
+
+    #[test]
+    fn a_step_that_was_quick_leaves_the_rest_of_its_time_to_the_checks() {
+        let rest = |flags, ms| Pace::rest(flags, Duration::from_millis(ms)).as_micros();
+        assert_eq!([rest(128, 2), rest(128, 5), rest(128, 6), rest(0, 0)], [3_760, 760, 0, 0]);
     }
 }
