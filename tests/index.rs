@@ -124,17 +124,27 @@ fn readers_see_a_version_and_the_flags_of_that_version_while_changes_come_in() {
     let now = Timestamp::from_ms(1_000_000);
     let hash = index.hash(&subject(1));
     let writer = Arc::clone(&index);
-    let changes: u64 = 3_000;
+    // Flags are raised one by one and lifted one by one, again and again, so that each list differs from the next.
+    const RAISED: u64 = 50;
+    let changes = 100 * RAISED;
+    let shown_at = |version: u64| RAISED.abs_diff(version % (2 * RAISED)).abs_diff(RAISED);
     let thread = std::thread::spawn(move || {
         for number in 1..=changes {
-            let flag = active(u128::from(number), proposal(subject(1), Verdict::Warn, Vec::new()), now);
-            writer.publish(&[&new(flag)], number);
+            let raises = (number - 1) % (2 * RAISED) < RAISED;
+            let id = u128::from((number - 1) % RAISED);
+            let flag = active(id, proposal(subject(1), Verdict::Warn, Vec::new()), now);
+            let change = if raises {
+                new(flag)
+            } else {
+                next(flag.lift(actor("b2"), "x".to_owned(), LiftCause::Ended, now).unwrap())
+            };
+            writer.publish(&[&change], number);
         }
     });
     let mut versions = Vec::new();
     while versions.last() != Some(&changes) {
-        let (hits, version) = index.at_one_version(|| index.lookup(&hash, now).len());
-        assert!(hits >= usize::try_from(version).unwrap().min(100), "version {version} shows {hits} flags");
+        let (hits, version) = index.at_one_version(|list| list.lookup(&hash, now).len());
+        assert_eq!(u64::try_from(hits).unwrap(), shown_at(version), "list {version}");
         versions.push(version);
     }
     assert!(versions.is_sorted());

@@ -263,6 +263,11 @@ impl Flag {
         })
     }
 
+    /// All for whom this version may answer otherwise than the one before.
+    pub fn subjects_touched(&self) -> impl Iterator<Item = &Subject> {
+        std::iter::once(&self.subject).chain(&self.linked).chain(&self.unlinked)
+    }
+
     /// The same with an end that is not later than this one.
     pub fn ending_by(self, end: Timestamp) -> Self {
         Self { expires_at: self.expires_at.map(|own| own.min(end)), ..self }

@@ -8,12 +8,13 @@ mod record;
 
 use crate::clock::Stopwatch;
 use crate::domain::{
-    Category, Change, FlagId, ListedFlag, Subject, SubjectHash, SubjectHasher, SubjectKind, Timestamp, Verdict,
+    Category, Change, Flag, FlagId, ListedFlag, Subject, SubjectHash, SubjectHasher, SubjectKind, Timestamp, Verdict,
 };
 use crate::store::{self, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use filter::Filter;
 use record::{RecordRef, key_of, records_in, write_record};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,8 +22,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// With 10 million flags a shard holds about twenty, and a change copies about two kilobytes.
 const SHARD_BITS: u32 = 19;
 const SHARDS: usize = 1 << SHARD_BITS;
-/// How often a reader looks again for a moment without a change.
-const READ_TRIES_MAX: usize = 8;
 /// Flags shown for one subject, the weightiest first; an entry of the log must hold those of sixteen subjects.
 const HITS_MAX: usize = 100;
 
@@ -42,6 +41,8 @@ pub struct Hit {
 }
 
 type Shard = ArcSwapOption<Box<[u8]>>;
+/// Shards by their places.
+type Before = HashMap<usize, Option<Arc<Box<[u8]>>>>;
 
 pub struct Index {
     filter: Filter,
@@ -51,6 +52,8 @@ pub struct Index {
     version: AtomicU64,
     /// Odd while a change is being put in.
     turns: AtomicU64,
+    /// While a change is being put in: what it replaces, so that nobody has to wait for it or sees half of it.
+    before: ArcSwapOption<Before>,
     records: AtomicUsize,
 }
 
@@ -64,6 +67,7 @@ impl Index {
             hasher,
             version: AtomicU64::new(store.find(|connection| store::changes::head(connection))?),
             turns: AtomicU64::new(0),
+            before: ArcSwapOption::empty(),
             records: AtomicUsize::new(0),
         };
         load::load(&index, store, threads)?;
@@ -88,51 +92,48 @@ impl Index {
         self.hasher.hash(&subject.canonical())
     }
 
-    /// Runs `read` against one state of the list and tells which. While changes come in without a pause the state may
-    /// hold, beyond all changes up to that number, some of the one being put in.
-    pub fn at_one_version<T>(&self, read: impl Fn() -> T) -> (T, u64) {
-        for _ in 1..READ_TRIES_MAX {
+    /// Runs `read` against one state of the list and tells which: that of the last change that is wholly in.
+    pub fn at_one_version<T>(&self, read: impl Fn(&View<'_>) -> T) -> (T, u64) {
+        loop {
             let turn = self.turns.load(Ordering::Acquire);
             let version = self.list_version();
-            if turn.is_multiple_of(2) {
-                let found = read();
-                if self.turns.load(Ordering::Acquire) == turn {
-                    return (found, version);
-                }
+            let before = if turn.is_multiple_of(2) { None } else { self.before.load_full() };
+            let found = read(&View { index: self, before });
+            // Otherwise changes went in or began to while it read: each time that it looks again, others have been made.
+            if self.turns.load(Ordering::Acquire) == turn {
+                return (found, version);
             }
-            std::hint::spin_loop();
         }
-        let version = self.list_version();
-        (read(), version)
     }
 
     /// The flags that answer for a subject at a moment, the weightiest first.
     pub fn lookup(&self, hash: &SubjectHash, now: Timestamp) -> Vec<Hit> {
-        if !self.filter.may_hold(hash) {
-            return Vec::new();
-        }
-        let Some(shard) = self.shard(hash) else { return Vec::new() };
-        let shard = shard.load();
-        let Some(records) = shard.as_ref() else { return Vec::new() };
-        let key = key_of(hash);
-        let mut hits: Vec<Hit> = records_in(records)
-            .filter(|record| record.key == key)
-            .filter_map(|record| record.hit())
-            .filter(|hit| now < hit.expires_at)
-            .collect();
-        hits.sort_by(|a, b| b.verdict.cmp(&a.verdict).then(a.id.cmp(&b.id)));
-        hits.truncate(HITS_MAX);
-        hits
+        self.at_one_version(|view| view.lookup(hash, now)).0
     }
 
     /// Puts committed changes in, in their order; `version` is the number of the last one. No two calls run at once.
     pub fn publish(&self, changes: &[&Change], version: u64) {
+        self.before.store(Some(Arc::new(self.shards_before(changes))));
         self.turns.fetch_add(1, Ordering::AcqRel);
         for change in changes {
             self.apply(change);
         }
         self.version.store(version, Ordering::Release);
         self.turns.fetch_add(1, Ordering::AcqRel);
+        self.before.store(None);
+    }
+
+    /// The shards that changes will replace, as they are.
+    fn shards_before(&self, changes: &[&Change]) -> Before {
+        changes
+            .iter()
+            .flat_map(|change| change.flags())
+            .flat_map(Flag::subjects_touched)
+            .filter_map(|subject| {
+                let place = shard_of(key_of(&self.hash(subject)));
+                Some((place, self.shards.get(place)?.load_full()))
+            })
+            .collect()
     }
 
     fn apply(&self, change: &Change) {
@@ -142,7 +143,7 @@ impl Index {
                 // A new proposal: nothing of it can be here but what a later version has put in, which then comes again.
                 continue;
             }
-            for subject in std::iter::once(&flag.subject).chain(&flag.linked).chain(&flag.unlinked) {
+            for subject in flag.subjects_touched() {
                 self.remove(&self.hash(subject), flag.id);
             }
             if let Some(listed) = listed {
@@ -201,6 +202,40 @@ impl Index {
     fn shard(&self, hash: &SubjectHash) -> Option<&Shard> {
         self.shards.get(shard_of(key_of(hash)))
     }
+}
+
+/// The list as it was when the last change was wholly in.
+pub struct View<'a> {
+    index: &'a Index,
+    before: Option<Arc<Before>>,
+}
+
+impl View<'_> {
+    /// The flags that answer for a subject at a moment, the weightiest first.
+    pub fn lookup(&self, hash: &SubjectHash, now: Timestamp) -> Vec<Hit> {
+        // What it lacks was never in: nothing takes a subject out of the filter.
+        if !self.index.filter.may_hold(hash) {
+            return Vec::new();
+        }
+        let place = shard_of(key_of(hash));
+        if let Some(shard) = self.before.as_ref().and_then(|before| before.get(&place)) {
+            return hits_in(shard.as_ref(), hash, now);
+        }
+        self.index.shards.get(place).map_or_else(Vec::new, |shard| hits_in(shard.load().as_ref(), hash, now))
+    }
+}
+
+fn hits_in(shard: Option<&Arc<Box<[u8]>>>, hash: &SubjectHash, now: Timestamp) -> Vec<Hit> {
+    let Some(records) = shard else { return Vec::new() };
+    let key = key_of(hash);
+    let mut hits: Vec<Hit> = records_in(records)
+        .filter(|record| record.key == key)
+        .filter_map(|record| record.hit())
+        .filter(|hit| now < hit.expires_at)
+        .collect();
+    hits.sort_by(|a, b| b.verdict.cmp(&a.verdict).then(a.id.cmp(&b.id)));
+    hits.truncate(HITS_MAX);
+    hits
 }
 
 /// Which shard holds the records with a key: its first bits.

@@ -47,9 +47,9 @@ impl Registry {
         self.must_be_fresh()?;
         let id = CheckId::mint(call.at, random_bytes()?);
         let hashes: Vec<SubjectHash> = question.subjects.iter().map(|subject| self.index.hash(subject)).collect();
-        let (hits, list_version) = self.index.at_one_version(|| -> Vec<Vec<Hit>> {
-            hashes.iter().map(|hash| self.index.lookup(hash, call.at)).collect()
-        });
+        let (hits, list_version) = self
+            .index
+            .at_one_version(|list| -> Vec<Vec<Hit>> { hashes.iter().map(|hash| list.lookup(hash, call.at)).collect() });
         let weightiest = hits.iter().flatten().max_by_key(|hit| hit.verdict);
         let verdict = weightiest.map_or(Verdict::Clear, |hit| hit.verdict);
         let answer = Answer {
