@@ -157,7 +157,7 @@ async fn no_call_to_the_disk_that_fails_costs_an_answer_or_is_taken_for_a_good_o
     base.stop().await;
     let (_, counted) = run(&base, &key, None).await;
     println!("{counted:?}");
-    for call in ["openat", "pwrite64", "fsync"] {
+    for call in ["openat", "pwrite64", "fdatasync"] {
         assert!(counted.contains_key(call), "the work makes no {call}: {counted:?}");
     }
     let mut failures: Vec<Failure> = Vec::new();
