@@ -402,3 +402,51 @@ fn a_file_that_is_no_view_is_not_opened() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert!(file.open().is_none() && !file.is_sound());
 }
+
+/// A file into which a page has gone that others were to follow.
+fn hurried(file: &RegisterFile) -> canhbao::store::sqlite::register::Writer {
+    let nothing = Covered::nothing("registry.example".to_owned(), at(0));
+    let mut writer = file.create(&nothing).unwrap();
+    let covered = Covered { change: 1, ..nothing };
+    let page = |goes_on| WrittenPage { versions: &[], covered: &covered, goes_on };
+    writer.write(&page(GoesOn::Yes)).unwrap();
+    writer.write(&page(GoesOn::No)).unwrap();
+    writer
+}
+
+#[test]
+fn what_was_left_to_the_system_is_used_while_that_runs_and_made_anew_after_it_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = RegisterFile::at(&directory.path().join("register.sqlite3"));
+    let mark = directory.path().join("register.unsynced");
+    // The process ends without a word.
+    drop(hurried(&file));
+    let run = std::fs::read_to_string(&mark).unwrap();
+    assert_eq!(run, std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap());
+    let mut writer = file.open().expect("the system still has all of it");
+    assert_eq!(writer.covered().unwrap().change, 1);
+    // It is not on the disk for that.
+    drop(writer);
+    assert!(mark.exists());
+    std::fs::write(&mark, "00000000-0000-0000-0000-000000000000\n").unwrap();
+    assert!(file.open().is_none(), "it was in the memory of a system that is no more");
+    drop(file.create(&Covered::nothing("registry.example".to_owned(), at(0))).unwrap());
+    assert!(!mark.exists() && file.open().is_some());
+}
+
+#[test]
+fn after_a_clean_end_nothing_is_left_to_the_system() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = RegisterFile::at(&directory.path().join("register.sqlite3"));
+    let mark = directory.path().join("register.unsynced");
+    let mut writer = hurried(&file);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&mark).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // A moment later it is too early.
+    writer.rest().unwrap();
+    assert!(mark.exists());
+    writer.settle().unwrap();
+    assert!(!mark.exists());
+    drop(writer);
+    assert_eq!(file.open().unwrap().covered().unwrap().change, 1);
+}

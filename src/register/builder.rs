@@ -120,6 +120,9 @@ impl Builder {
         if covered == known || writer.write(&page).map_err(Ended::View)? {
             self.cover(covered.change);
         }
+        if goes_on == GoesOn::No {
+            writer.rest().map_err(Ended::View)?;
+        }
         let (time, wakes): (_, fn(&mut State, u64) -> bool) = match goes_on {
             GoesOn::No => (LOOK_EVERY, |state, covered| state.told > covered || state.is_doubted),
             GoesOn::Yes => (PAUSE, |_, _| false),

@@ -183,7 +183,7 @@ impl Home {
         }
         let databases = ["registry.db", "registry.db-wal", "registry.db-shm"];
         let search = ["search.sqlite3", "search.sqlite3-wal", "search.sqlite3-shm"];
-        let register = ["register.sqlite3", "register.sqlite3-wal", "register.sqlite3-shm"];
+        let register = ["register.sqlite3", "register.sqlite3-wal", "register.sqlite3-shm", "register.unsynced"];
         let files = databases.into_iter().chain(search).chain(register).chain([FILE, "operator.json", "demo.json"]);
         for path in files.map(|name| self.path.join(name)) {
             if path.exists() {

@@ -5,6 +5,7 @@ mod clauses;
 mod cleaning;
 mod counting;
 mod find;
+mod unsynced;
 mod write;
 
 pub use cleaning::{Candidates, Crowded, Live, Moments, Seen, StaleFlag};
@@ -14,9 +15,11 @@ use write::KnownWords;
 pub use write::{Covered, GoesOn, Version, WrittenPage};
 
 use super::{STATEMENTS_CACHED_MAX, SqliteConnection};
+use crate::clock::Stopwatch;
 use crate::store::{Connection, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
+use unsynced::Unsynced;
 
 pub const REGISTER_FILE: &str = "register.sqlite3";
 const SCHEMA: &str = include_str!("schema.sql");
@@ -45,6 +48,9 @@ pub struct Writer {
     /// Pages that are written and not yet committed.
     open_pages: u32,
     words: KnownWords,
+    unsynced: Unsynced,
+    /// Since more was there to be put in than goes in at once.
+    hurried: Stopwatch,
 }
 
 impl Reader {
@@ -64,14 +70,16 @@ impl RegisterFile {
         if !self.path.exists() {
             return None;
         }
-        let opened = self.open_writer().and_then(|connection| {
+        let opened = Unsynced::beside(&self.path).and_then(|unsynced| {
+            let unsynced = unsynced.ok_or(StoreError::Corrupt("a register that was not on the disk"))?;
+            let connection = self.open_writer()?;
             if !connection.is_of(VERSION) {
                 return Err(StoreError::Corrupt("a register of another form"));
             }
-            Ok(connection)
+            Writer::of(connection, unsynced)
         });
         match opened {
-            Ok(connection) => Some(Writer::of(connection)),
+            Ok(writer) => Some(writer),
             Err(error) => {
                 tracing::warn!(%error, "the officers' view cannot be used; it is made anew");
                 None
@@ -91,6 +99,8 @@ impl RegisterFile {
                 Ok(()) | Err(_) => {}
             }
         }
+        let mut unsynced = Unsynced::of(&self.path);
+        unsynced.unmark()?;
         create_private(&self.path)?;
         let inner = rusqlite::Connection::open(&self.path)?;
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
@@ -101,7 +111,7 @@ impl RegisterFile {
         covered.insert(&mut connection)?;
         connection.commit()?;
         drop(connection);
-        Ok(Writer::of(self.open_writer()?))
+        Writer::of(self.open_writer()?, unsynced)
     }
 
     /// Whether what is there can be read. It takes a second for a million flags.
@@ -140,8 +150,6 @@ impl RegisterFile {
     fn open_writer(&self) -> Result<SqliteConnection, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = SqliteConnection::open(&self.path, flags)?;
-        // Derived data is worth no wait for the disk; in WAL mode it is never torn all the same.
-        connection.inner.pragma_update(None, "synchronous", "NORMAL")?;
         connection.inner.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
         Ok(connection)
     }

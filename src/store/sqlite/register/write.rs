@@ -2,17 +2,22 @@
 //! transaction.
 
 use super::Writer;
+use super::unsynced::Unsynced;
+use crate::clock::Stopwatch;
 use crate::domain::folding::{folded, grams, numbers};
 use crate::domain::{Flag, FlagId, FlagMove, LogPosition, Timestamp};
 use crate::store::sqlite::SqliteConnection;
 use crate::store::{Connection, StoreError, Value};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// Versions whose text can be told apart; those after it find by the text they had before.
 pub(super) const VERSIONS_MAX: u32 = (1 << 20) - 1;
 /// As many pages are committed together: the more, the less is written in all.
 const OPEN_PAGES_MAX: u32 = 16;
+/// After much was put in: by then the system has brought most of it to the disk, in its own time.
+const SYNCED_AFTER: Duration = Duration::from_secs(60);
 /// Words that are known to be in the table; a longer list starts anew.
 const WORDS_KNOWN_MAX: usize = 65_536;
 
@@ -116,8 +121,17 @@ pub enum GoesOn {
 }
 
 impl Writer {
-    pub(super) fn of(connection: SqliteConnection) -> Self {
-        Self { connection, open_pages: 0, words: KnownWords::default() }
+    pub(super) fn of(connection: SqliteConnection, unsynced: Unsynced) -> Result<Self, StoreError> {
+        let mut writer =
+            Self { connection, open_pages: 0, words: KnownWords::default(), unsynced, hurried: Stopwatch::start() };
+        writer.choose_sync()?;
+        Ok(writer)
+    }
+
+    /// Leaves to the system what is written, while that is marked; else the WAL is on the disk before it goes into the file.
+    fn choose_sync(&mut self) -> Result<(), StoreError> {
+        let synchronous = if self.unsynced.is_marked() { "OFF" } else { "NORMAL" };
+        Ok(self.connection.inner.pragma_update(None, "synchronous", synchronous)?)
     }
 
     /// With what is not yet committed.
@@ -128,7 +142,13 @@ impl Writer {
     /// Writes a page, in the order given; true if it is committed, whole, with those before it. After an error the writer is of
     /// no more use, and what was not committed is undone.
     pub fn write(&mut self, page: &WrittenPage<'_>) -> Result<bool, StoreError> {
+        if page.goes_on == GoesOn::Yes {
+            self.hurried = Stopwatch::start();
+        }
         if self.open_pages == 0 {
+            if page.goes_on == GoesOn::Yes && !self.unsynced.is_marked() && self.unsynced.mark()? {
+                self.choose_sync()?;
+            }
             self.connection.begin()?;
         }
         self.open_pages += 1;
@@ -148,10 +168,42 @@ impl Writer {
         self.connection.commit()
     }
 
+    /// Brings to the disk what was left to the system, once that has had its time. To be called when nothing goes on.
+    pub fn rest(&mut self) -> Result<(), StoreError> {
+        if self.unsynced.is_marked() && self.hurried.elapsed() >= SYNCED_AFTER { self.sync() } else { Ok(()) }
+    }
+
+    /// By SQLite's own hand: who closes the file elsewhere in the process takes away its locks. The file is on the disk, with
+    /// all that was written to it before, when everything has come into it from the WAL; where a reader is in the way it stays
+    /// marked.
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.connection.inner.pragma_update(None, "synchronous", "NORMAL")?;
+        // Without anything in the WAL the file would not be looked at.
+        self.connection.begin()?;
+        self.connection.execute("UPDATE covered SET change_node = change_node || '.' WHERE id = 1", &[])?;
+        self.connection.execute(
+            "UPDATE covered SET change_node = substr(change_node, 1, length(change_node) - 1) WHERE id = 1",
+            &[],
+        )?;
+        self.connection.commit()?;
+        let mut is_whole = false;
+        self.connection.query("PRAGMA wal_checkpoint(PASSIVE)", &[], &mut |row| {
+            is_whole = row.int(0)? == 0 && row.int(1)? == row.int(2)?;
+            Ok(())
+        })?;
+        if is_whole {
+            self.unsynced.unmark()?;
+        }
+        self.choose_sync()
+    }
+
     /// Brings everything into the main file, for a clean end.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         if self.open_pages > 0 {
             self.commit()?;
+        }
+        if self.unsynced.is_marked() {
+            self.sync()?;
         }
         self.connection.settle()
     }
