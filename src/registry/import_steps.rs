@@ -27,7 +27,7 @@ const STEP_TIME_SHORT: Duration = Duration::from_millis(4);
 const STEP_TIME_LONG: Duration = Duration::from_millis(8);
 /// Fewer take as long, for the disk's sake.
 const STEP_FLAGS_MIN: usize = 32;
-const STEP_FLAGS_MAX: usize = 128;
+const STEP_FLAGS_MAX: usize = 64;
 const STEP_FLAGS_MORE: usize = 16;
 
 impl Default for Pace {
@@ -211,6 +211,6 @@ mod tests {
     #[test]
     fn a_step_that_was_quick_leaves_the_rest_of_its_time_to_the_checks() {
         let rest = |flags, ms| Pace::rest(flags, Duration::from_millis(ms)).as_micros();
-        assert_eq!([rest(128, 2), rest(128, 5), rest(128, 6), rest(0, 0)], [3_760, 760, 0, 0]);
+        assert_eq!([rest(64, 1), rest(64, 2), rest(64, 3), rest(0, 0)], [1_880, 880, 0, 0]);
     }
 }
