@@ -18,6 +18,7 @@ const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Pace {
     flags: usize,
+    flags_max: usize,
 }
 
 /// No flag is taken in less: a million in 45 s. What the writer has to spare beyond that is the checks'.
@@ -28,15 +29,16 @@ const STEP_TIME_LONG: Duration = Duration::from_millis(8);
 /// Fewer take as long, for the disk's sake.
 const STEP_FLAGS_MIN: usize = 32;
 const STEP_FLAGS_MAX: usize = 64;
+/// Each step goes several times to a database that nodes share, and checks are not committed with it.
+const STEP_FLAGS_MAX_SHARED: usize = 128;
 const STEP_FLAGS_MORE: usize = 16;
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self { flags: STEP_FLAGS_MIN }
-    }
-}
-
 impl Pace {
+    fn of(is_shared: bool) -> Self {
+        let flags_max = if is_shared { STEP_FLAGS_MAX_SHARED } else { STEP_FLAGS_MAX };
+        Self { flags: STEP_FLAGS_MIN, flags_max }
+    }
+
     pub(super) fn flags(&self) -> usize {
         self.flags
     }
@@ -49,7 +51,7 @@ impl Pace {
 
     fn took(&mut self, time: Duration) {
         if time < STEP_TIME_SHORT {
-            self.flags = STEP_FLAGS_MAX.min(self.flags + STEP_FLAGS_MORE);
+            self.flags = self.flags_max.min(self.flags + STEP_FLAGS_MORE);
         } else if time > STEP_TIME_LONG {
             self.flags = STEP_FLAGS_MIN.max(self.flags - STEP_FLAGS_MORE);
         }
@@ -116,7 +118,8 @@ pub(super) struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     pub(super) fn new(registry: &'a Registry, waits: &'a tokio::runtime::Runtime, import: Import) -> Self {
-        Self { registry, waits, import, pending: None, pace: Pace::default() }
+        let pace = Pace::of(registry.store.is_shared());
+        Self { registry, waits, import, pending: None, pace }
     }
 
     /// Hands a step to the writer after the one before is durable.
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn steps_grow_while_they_are_quick_and_shrink_when_they_are_not() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::of(false);
         let mut flags_after = |ms, times| {
             for _ in 0..times {
                 pace.took(Duration::from_millis(ms));
