@@ -38,7 +38,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tls::Certificate;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const BACKLOG: u32 = 2048;
 const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -154,10 +154,12 @@ impl Server {
         let operations = self.start_operations(operations_listener, &draining, recorder.clone())?;
         let (https_handle, mut https) = (https.handle(), actix_web::rt::spawn(https));
         let operations = actix_web::rt::spawn(operations);
+        // Who hears that it is ready may end it at once.
+        let signals = Signals::listen()?;
         ready()?;
         let correcting = actix_web::rt::spawn(keep_correcting(self.registry));
         let ended = tokio::select! {
-            ended = self.watch(&certificate, in_flight, &recorder) => ended?,
+            ended = self.watch(signals, &certificate, in_flight, &recorder) => ended,
             _ = &mut https => return Err(ServeError::Start("the server stopped by itself".to_owned())),
         };
         tracing::info!("draining");
@@ -237,22 +239,20 @@ impl Server {
     /// Waits for what ends the process, and does what comes up meanwhile.
     async fn watch(
         &self,
+        mut signals: Signals,
         certificate: &Certificate,
         in_flight: &InFlight,
         recorder: &PrometheusHandle,
-    ) -> Result<End, ServeError> {
-        let on = |kind| signal(kind).map_err(|error| ServeError::Start(error.to_string()));
-        let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-        let mut hangup = on(SignalKind::hangup())?;
+    ) -> End {
         let mut log_end = self.registry.log().end();
         let mut every = tokio::time::interval(HOUSEKEEPING_EVERY);
         // While the database is silent this waits for it, and nothing else here may.
         let mut refusals = actix_web::rt::spawn(async {});
         let ended = loop {
             tokio::select! {
-                _ = terminate.recv() => break End::Clean,
-                _ = interrupt.recv() => break End::Clean,
-                _ = hangup.recv() => self.reload(certificate),
+                _ = signals.terminate.recv() => break End::Clean,
+                _ = signals.interrupt.recv() => break End::Clean,
+                _ = signals.hangup.recv() => self.reload(certificate),
                 _ = log_end.wait_for(|end| *end != End::Running) => break End::Failed,
                 _ = every.tick() => {
                     observe::gauges(self.registry, &self.clock, in_flight);
@@ -269,7 +269,7 @@ impl Server {
         if ended == End::Clean && tokio::time::timeout(FAILED_DRAIN_TIME_MAX, refusals).await.is_err() {
             tracing::warn!("refused calls could not be logged in time");
         }
-        Ok(ended)
+        ended
     }
 
     /// Waits for the requests that were taken up; new ones on open connections are told to go elsewhere.
@@ -318,6 +318,24 @@ impl Server {
             }
             End::Running | End::Failed => Err(ServeError::CommitFailed),
         }
+    }
+}
+
+/// What ends the process, or has it read files again.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, ServeError> {
+        let on = |kind| signal(kind).map_err(|error| ServeError::Start(error.to_string()));
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
     }
 }
 

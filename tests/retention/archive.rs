@@ -211,7 +211,7 @@ async fn a_server_with_archives_starts_and_its_log_goes_on() {
         "127.0.0.1:0",
     ])
     .await;
-    let (status, _) = process.terminate().await;
-    assert!(status.success());
+    let (status, told) = process.terminate().await;
+    assert!(status.success(), "{status}: {told:?}");
     registry.verify("data", &["--archive", "archive"]).done();
 }
