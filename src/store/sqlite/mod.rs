@@ -5,7 +5,6 @@ mod copies;
 mod migrations;
 pub mod register;
 mod rows;
-mod wal;
 
 use super::{Connection, Row, Store, StoreError, Value};
 use crate::domain::Timestamp;
@@ -13,7 +12,6 @@ use migrations::{MIGRATIONS, SCHEMA, applied, migrate, newest};
 use rows::SqliteRow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use wal::{ALONE_PAGES, Folding};
 
 /// 3.51.3: older versions can corrupt a WAL database.
 const VERSION_MIN: i32 = 3_051_003;
@@ -25,8 +23,10 @@ const SEARCH_FILE: &str = "search.sqlite3";
 const ARCHIVE_VERSION: i64 = 1;
 /// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
 const PAGE_BYTES: i64 = 16_384;
-/// The WAL of what is built behind the log goes into its main file whenever it has so much; that of a registry, see `wal`.
-const FOLDED_EVERY_PAGES: i64 = 256;
+/// The WAL goes into the main file whenever it has 4 MiB: a commit waits for that, and so do the checks in it. A quarter of what
+/// SQLite would gather costs no more in all, and each of these waits is shorter. A thread beside the writer would make them
+/// shorter still, but then the main file is never whole without the WAL, and damage to that costs more than its last batches.
+const CHECKPOINT_PAGES: i64 = 256;
 const STATEMENTS_CACHED_MAX: usize = 64;
 const READERS_KEPT_MAX: usize = 16;
 /// 64 MiB in pages of KiB, negative as SQLite wants it.
@@ -145,10 +145,8 @@ impl SqliteStore {
             return Err(StoreError::Engine("a copy is only read".to_owned()));
         }
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = SqliteConnection::open(&self.path, flags)?;
+        let connection = SqliteConnection::open(&self.path, flags)?;
         connection.inner.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
-        connection.inner.pragma_update(None, "wal_autocheckpoint", ALONE_PAGES)?;
-        connection.folding = Some(Folding::start(SqliteConnection::open(&self.path, flags)?)?);
         Ok(connection)
     }
 
@@ -174,7 +172,7 @@ impl SqliteStore {
                 }
             }
         }
-        Ok(inner.into())
+        Ok(SqliteConnection { inner })
     }
 }
 
@@ -238,15 +236,7 @@ fn immutable_uri(path: &Path) -> Result<String, StoreError> {
 }
 
 struct SqliteConnection {
-    /// Of a registry's writer.
-    folding: Option<Folding>,
     inner: rusqlite::Connection,
-}
-
-impl From<rusqlite::Connection> for SqliteConnection {
-    fn from(inner: rusqlite::Connection) -> Self {
-        Self { folding: None, inner }
-    }
 }
 
 impl SqliteConnection {
@@ -256,7 +246,7 @@ impl SqliteConnection {
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
         let mode: String = inner.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         inner.pragma_update(None, "synchronous", "FULL")?;
-        inner.pragma_update(None, "wal_autocheckpoint", FOLDED_EVERY_PAGES)?;
+        inner.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         inner.pragma_update(None, "foreign_keys", true)?;
         // The data directory is the only place that must be writable.
         inner.pragma_update(None, "temp_store", "MEMORY")?;
@@ -265,14 +255,7 @@ impl SqliteConnection {
             return Err(StoreError::Engine(format!("journal_mode is {mode}, synchronous is {synchronous}")));
         }
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
-        Ok(inner.into())
-    }
-
-    /// Takes in what passes have left in the WAL. Where that fails nothing is lost: it stands in the WAL.
-    fn fold_in(&mut self) {
-        if let Err(error) = self.query("PRAGMA wal_checkpoint(PASSIVE)", &[], &mut |_| Ok(())) {
-            tracing::warn!(%error, "what stands in the WAL could not be taken into the main file");
-        }
+        Ok(SqliteConnection { inner })
     }
 
     /// Whether the file says that it is of a form, such as a search index or an archive.
@@ -293,16 +276,11 @@ impl Connection for SqliteConnection {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        if self.folding.as_ref().is_some_and(Folding::rest_is_due) {
-            self.fold_in();
-        }
         self.execute("BEGIN IMMEDIATE", &[]).map(drop)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.execute("COMMIT", &[])?;
-        self.folding.iter().for_each(Folding::committed);
-        Ok(())
+        self.execute("COMMIT", &[]).map(drop)
     }
 
     fn rollback(&mut self) -> Result<(), StoreError> {
@@ -334,8 +312,6 @@ impl Connection for SqliteConnection {
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        // Two cannot fold at once.
-        self.folding = None;
         self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[], &mut |_| Ok(()))
     }
 

@@ -104,7 +104,7 @@ impl RegisterFile {
         create_private(&self.path)?;
         let inner = rusqlite::Connection::open(&self.path)?;
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
-        let mut connection = SqliteConnection::from(inner);
+        let mut connection = SqliteConnection { inner };
         connection.begin()?;
         connection.inner.execute_batch(SCHEMA)?;
         connection.inner.pragma_update(None, "user_version", VERSION)?;
@@ -160,7 +160,7 @@ impl RegisterFile {
         inner.pragma_update(None, "temp_store", "MEMORY")?;
         inner.pragma_update(None, "mmap_size", MAPPED_BYTES_MAX)?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
-        Ok(Reader(inner.into()))
+        Ok(Reader(SqliteConnection { inner }))
     }
 }
 
