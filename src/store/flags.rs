@@ -39,8 +39,11 @@ pub(super) fn with_rows(insert: &str, columns: usize, rows: usize) -> String {
     format!("{insert} VALUES {}", rows.join(", "))
 }
 
-/// Stores new flags; false if one of the ids is taken, and then the caller undoes the part.
+/// Stores new flags; false if one of the ids is taken, and then the caller undoes the part. They go in by their ids, so that
+/// each is put behind the one before, and pages fill up.
 pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<bool, StoreError> {
+    let mut flags = flags.to_vec();
+    flags.sort_by_key(|flag| flag.id);
     let texts: Vec<(String, Option<String>)> =
         flags.iter().map(|flag| (flag.subject.canonical(), linked_text(flag))).collect();
     let all: Vec<(&Flag, &(String, Option<String>))> = flags.iter().copied().zip(&texts).collect();
@@ -67,7 +70,7 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
         }
         statements.push(Statement { sql, values });
     }
-    write(connection, statements, flags, change)
+    write(connection, statements, &flags, change)
 }
 
 /// Runs what makes these versions the newest, and keeps them; false if not each of them was made the newest.

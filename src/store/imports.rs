@@ -45,12 +45,15 @@ fn insert(connection: &mut dyn Connection, step: &ImportStep) -> Result<bool, St
 fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> Result<bool, StoreError> {
     let (import, body) = (&step.import, body(&step.import)?);
     // What was once given up stays so: the file may have come again meanwhile.
+    let sql = if import.state == ImportState::Failed {
+        "UPDATE import SET node = $1, state = $2, once = NULL, step = $3, body = $4 WHERE id = $5 AND step = $6"
+    } else {
+        "UPDATE import SET node = $1, state = $2, step = $3, body = $4 WHERE id = $5 AND step = $6"
+    };
     let rows = connection.execute(
-        "UPDATE import SET node = $1, state = $2, once = CASE WHEN $3 = 'failed' THEN NULL ELSE once END, step = $4, \
-         body = $5 WHERE id = $6 AND step = $7",
+        sql,
         &[
             Value::Text(&step.node),
-            Value::Text(import.state.as_str()),
             Value::Text(import.state.as_str()),
             Value::count(import.step)?,
             Value::Text(&body),
