@@ -19,6 +19,12 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Joi
     })
 }
 
+/// Lets whoever waits for this processor have it, if such a thread has been at work for long without waiting for anything. The
+/// system would take it from the thread by itself, but only at its next tick, which may be 4 ms away.
+pub fn give_way() {
+    std::thread::yield_now();
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -118,6 +118,7 @@ impl Writer {
             if self.write(batch).is_err() {
                 return End::Failed;
             }
+            self.link.connection().rest();
             let due = self.tree.due_in().is_some_and(|wait| closed || wait.is_zero());
             if due && let Err(error) = self.write_checkpoint() {
                 tracing::error!(%error, "a checkpoint failed; the log takes no more");

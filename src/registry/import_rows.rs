@@ -3,6 +3,7 @@
 
 use super::Error;
 use super::import_steps::{Steps, Stop};
+use crate::behind;
 use crate::domain::import::{FileFault, Import, ImportPart, ImportState, RowFault, RowInput, RowKey};
 use crate::domain::{Flag, FlagId, Proposal, Urgency};
 use crate::entropy;
@@ -15,6 +16,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 const STEP_ROWS_MAX: u64 = 512;
 /// Rows that are read ahead of the step that is being written.
 const ROWS_AHEAD_MAX: usize = 1024;
+
+/// A tenth of a millisecond.
+const GIVES_WAY_AFTER_ROWS: u64 = 32;
 
 /// A row with what came of its parsing.
 struct Parsed {
@@ -76,6 +80,9 @@ impl Steps<'_> {
             rows += 1;
             if let Ok(proposal) = row.input.read(&self.import.defaults, &self.registry.directory()) {
                 keys.insert(RowKey::of(&proposal.subject.canonical(), &proposal.case));
+            }
+            if rows % GIVES_WAY_AFTER_ROWS == 0 {
+                behind::give_way();
             }
             if rows % 4096 == 0 && self.registry.imports.signal.is_stopping() {
                 return Err(Stop::Closing);

@@ -15,7 +15,7 @@ use std::path::Path;
 const TORN_COPIES: u64 = 6;
 /// So many pages at most are broken, each in a copy of its own.
 const PAGES_MAX: u64 = 20;
-const PAGE_BYTES: u64 = 16_384;
+const PAGE_BYTES: u64 = 8_192;
 
 /// Load until a SIGKILL at a moment that nobody chose.
 async fn killed_under_load(server: &mut Server, random: &mut Random) {

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-const PAGE: u64 = 16_384;
+const PAGE: u64 = 8_192;
 
 pub const ALL: &[Tampering] = &[
     Tampering { name: "a bit of the file flipped", keeps_the_form: false, apply: flip_bit },

@@ -2,6 +2,7 @@
 
 use super::super::view::EntryView;
 use super::super::{Act, Entry, FlagVersion, Resource, each_entry};
+use crate::behind;
 use crate::domain::party::PartyId;
 use crate::domain::{
     Amount, Category, Counted, Day, Flag, FlagId, FlagMove, FlagState, Key, Outcome, Tally, Timestamp, Urgency,
@@ -61,6 +62,8 @@ pub(super) fn count(
         Ok(())
     })?;
     for entry in later {
+        // It may bring a thousand flags.
+        behind::give_way();
         count_entry(connection, &entry, known, tally)?;
     }
     Ok(())

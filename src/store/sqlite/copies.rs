@@ -113,7 +113,7 @@ fn create(path: &Path, version: i64, schema: &str) -> Result<Box<dyn Connection 
     inner.pragma_update(None, "user_version", version)?;
     inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
     inner.execute_batch(schema)?;
-    Ok(Box::new(SqliteConnection { inner }))
+    Ok(Box::new(SqliteConnection::from(inner)))
 }
 
 /// How long a file is and when it was last written to.

@@ -5,13 +5,16 @@ mod copies;
 mod migrations;
 pub mod register;
 mod rows;
+mod wal;
 
 use super::{Connection, Row, Store, StoreError, Value};
+use crate::behind;
 use crate::domain::Timestamp;
 use migrations::{MIGRATIONS, SCHEMA, applied, migrate, newest};
 use rows::SqliteRow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use wal::{ALONE_BYTES, Folding};
 
 /// 3.51.3: older versions can corrupt a WAL database.
 const VERSION_MIN: i32 = 3_051_003;
@@ -21,12 +24,13 @@ const SEARCH_VERSION: i64 = 3;
 const SEARCH_FILE: &str = "search.sqlite3";
 /// Says that a file is an archive, and of which form; a registry's database says 0.
 const ARCHIVE_VERSION: i64 = 1;
-/// A batch of entries mostly fits into a page, so that a commit writes one or two of them.
-const PAGE_BYTES: i64 = 16_384;
-/// The WAL goes into the main file whenever it has 4 MiB: a commit waits for that, and so do the checks in it. A quarter of what
-/// SQLite would gather costs no more in all, and each of these waits is shorter. A thread beside the writer would make them
-/// shorter still, but then the main file is never whole without the WAL, and damage to that costs more than its last batches.
-const CHECKPOINT_PAGES: i64 = 256;
+/// A commit writes each page that it touches whole, and a step of an import touches one or more of each of a dozen trees; a busy
+/// batch of entries fills a few. Smaller ones would cost more statements of the system than they save bytes.
+const PAGE_BYTES: i64 = 8_192;
+/// The WAL of what is built behind the log goes into its main file whenever it has so much; that of a registry, see `wal`.
+const FOLDED_EVERY_BYTES: i64 = 4 * 1024 * 1024;
+/// How many steps SQLite takes between two moments in which a thread behind the writer gives way: some tenths of a millisecond.
+const GIVES_WAY_AFTER_STEPS: i32 = 1_000;
 const STATEMENTS_CACHED_MAX: usize = 64;
 const READERS_KEPT_MAX: usize = 16;
 /// 64 MiB in pages of KiB, negative as SQLite wants it.
@@ -172,18 +176,21 @@ impl SqliteStore {
                 }
             }
         }
-        Ok(SqliteConnection { inner })
+        Ok(inner.into())
     }
 }
 
 impl Store for SqliteStore {
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
-        Ok(Box::new(self.open_writer()?))
+        let mut writer = self.open_writer()?;
+        writer.fold_every(ALONE_BYTES)?;
+        writer.folding = Some(Folding::start(self.open_writer()?)?);
+        Ok(Box::new(writer))
     }
 
     fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
         self.prepare_search()?;
-        Ok(Box::new(self.open_search()?))
+        Ok(Box::new(self.open_search()?.gives_way()?))
     }
 
     fn is_shared(&self) -> bool {
@@ -236,7 +243,15 @@ fn immutable_uri(path: &Path) -> Result<String, StoreError> {
 }
 
 struct SqliteConnection {
+    /// Of a registry's writer.
+    folding: Option<Folding>,
     inner: rusqlite::Connection,
+}
+
+impl From<rusqlite::Connection> for SqliteConnection {
+    fn from(inner: rusqlite::Connection) -> Self {
+        Self { folding: None, inner }
+    }
 }
 
 impl SqliteConnection {
@@ -246,7 +261,6 @@ impl SqliteConnection {
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
         let mode: String = inner.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         inner.pragma_update(None, "synchronous", "FULL")?;
-        inner.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         inner.pragma_update(None, "foreign_keys", true)?;
         // The data directory is the only place that must be writable.
         inner.pragma_update(None, "temp_store", "MEMORY")?;
@@ -255,7 +269,29 @@ impl SqliteConnection {
             return Err(StoreError::Engine(format!("journal_mode is {mode}, synchronous is {synchronous}")));
         }
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
-        Ok(SqliteConnection { inner })
+        let connection = Self::from(inner);
+        connection.fold_every(FOLDED_EVERY_BYTES)?;
+        Ok(connection)
+    }
+
+    /// For what is built behind the log.
+    fn gives_way(mut self) -> Result<Self, StoreError> {
+        let never_ends_it = || {
+            behind::give_way();
+            false
+        };
+        self.inner.progress_handler(GIVES_WAY_AFTER_STEPS, Some(never_ends_it))?;
+        Ok(self)
+    }
+
+    /// A database keeps the pages that it was made with.
+    fn page_bytes(&self) -> Result<i64, StoreError> {
+        Ok(self.inner.query_row("PRAGMA page_size", [], |row| row.get(0))?)
+    }
+
+    /// A commit after which the WAL has so much takes it into the main file.
+    fn fold_every(&self, bytes: i64) -> Result<(), StoreError> {
+        Ok(self.inner.pragma_update(None, "wal_autocheckpoint", bytes / self.page_bytes()?)?)
     }
 
     /// Whether the file says that it is of a form, such as a search index or an archive.
@@ -280,7 +316,9 @@ impl Connection for SqliteConnection {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.execute("COMMIT", &[]).map(drop)
+        self.execute("COMMIT", &[])?;
+        self.folding.iter().for_each(Folding::committed);
+        Ok(())
     }
 
     fn rollback(&mut self) -> Result<(), StoreError> {
@@ -311,7 +349,19 @@ impl Connection for SqliteConnection {
         Ok(is_held)
     }
 
+    fn rest(&mut self) {
+        if !self.folding.as_ref().is_some_and(Folding::rest_is_due) {
+            return;
+        }
+        // Where that fails nothing is lost: it stands in the WAL.
+        if let Err(error) = self.query("PRAGMA wal_checkpoint(PASSIVE)", &[], &mut |_| Ok(())) {
+            tracing::warn!(%error, "what stands in the WAL could not be taken into the main file");
+        }
+    }
+
     fn settle(&mut self) -> Result<(), StoreError> {
+        // Two cannot fold at once.
+        self.folding = None;
         self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[], &mut |_| Ok(()))
     }
 

@@ -104,7 +104,7 @@ impl RegisterFile {
         create_private(&self.path)?;
         let inner = rusqlite::Connection::open(&self.path)?;
         inner.pragma_update(None, "page_size", PAGE_BYTES)?;
-        let mut connection = SqliteConnection { inner };
+        let mut connection = SqliteConnection::from(inner);
         connection.begin()?;
         connection.inner.execute_batch(SCHEMA)?;
         connection.inner.pragma_update(None, "user_version", VERSION)?;
@@ -151,7 +151,7 @@ impl RegisterFile {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = SqliteConnection::open(&self.path, flags)?;
         connection.inner.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
-        Ok(connection)
+        connection.gives_way()
     }
 
     fn open_reader(&self) -> Result<Reader, StoreError> {
@@ -160,7 +160,7 @@ impl RegisterFile {
         inner.pragma_update(None, "temp_store", "MEMORY")?;
         inner.pragma_update(None, "mmap_size", MAPPED_BYTES_MAX)?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
-        Ok(Reader(SqliteConnection { inner }))
+        Ok(Reader(inner.into()))
     }
 }
 

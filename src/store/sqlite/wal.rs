@@ -1,0 +1,200 @@
+//! Takes what stands in the WAL into the main file beside the log's writer, so that no commit, and no check in it, waits for that.
+//! What is written meanwhile is left, and only the writer can take that in and let the WAL begin anew, since it alone knows that
+//! nothing follows: it does so as soon as it has answered, so that the main file is seldom between two states. If nobody helps
+//! it does all by itself. Passes beside a writer are sound from SQLite 3.51.3 on; the one that is built in is newer.
+
+use super::SqliteConnection;
+use crate::behind;
+use crate::store::StoreError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How much gathers for one pass.
+const PASS_BYTES: i64 = 4 * 1024 * 1024;
+/// From here on the writer does not wait for passes.
+pub(super) const ALONE_BYTES: i64 = 4 * PASS_BYTES;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The thread that folds, as long as the writer's connection lives.
+pub(super) struct Folding {
+    /// None once the thread shall end.
+    written: Option<SyncSender<()>>,
+    rest_is_due: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Folding {
+    /// On a connection of its own.
+    pub(super) fn start(connection: SqliteConnection) -> Result<Self, StoreError> {
+        let pass_pages = PASS_BYTES / connection.page_bytes()?;
+        let (written, hears) = sync_channel(1);
+        let rest_is_due = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&rest_is_due);
+        let work = move || run(&connection.inner, pass_pages, &hears, &shared);
+        let thread = behind::spawn("wal-folding", work).map_err(|error| StoreError::Engine(error.to_string()))?;
+        Ok(Self { written: Some(written), rest_is_due, thread: Some(thread) })
+    }
+
+    /// Something was committed.
+    pub(super) fn committed(&self) {
+        // A full channel has told it already.
+        let _told = self.written.as_ref().map(|written| written.try_send(()));
+    }
+
+    /// Whether the writer should take in what passes have left; it is asked once.
+    pub(super) fn rest_is_due(&self) -> bool {
+        self.rest_is_due.load(Ordering::Acquire) && self.rest_is_due.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Drop for Folding {
+    fn drop(&mut self) {
+        self.written = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that folds the WAL in has panicked");
+        }
+    }
+}
+
+fn run(connection: &rusqlite::Connection, pass_pages: i64, written: &Receiver<()>, rest_is_due: &AtomicBool) {
+    let mut is_well = true;
+    while written.recv().is_ok() {
+        match pass(connection, pass_pages) {
+            Ok(is_due) => {
+                if is_due {
+                    rest_is_due.store(true, Ordering::Release);
+                }
+                is_well = true;
+            }
+            Err(error) if is_well => {
+                tracing::warn!(%error, "the WAL is not folded in for now; the writer does it");
+                is_well = false;
+            }
+            Err(_) => {}
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Folds in what is there, if it is enough; true if the writer should take in the rest.
+fn pass(connection: &rusqlite::Connection, pass_pages: i64) -> rusqlite::Result<bool> {
+    // What stands in the WAL, and how much of it has been folded in.
+    let pages = |sql| connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+    let (there, folded) = pages("PRAGMA wal_checkpoint(NOOP)")?;
+    if there - folded < pass_pages {
+        return Ok(false);
+    }
+    pages("PRAGMA wal_checkpoint(PASSIVE)")?;
+    // What came during the first pass, so that little is left. A long reader may hold up both.
+    let (there, folded) = pages("PRAGMA wal_checkpoint(PASSIVE)")?;
+    Ok(there == folded)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::clock::Stopwatch;
+    use crate::domain::Timestamp;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Connection, Store, Value};
+    use std::path::{Path, PathBuf};
+
+    const ROW_BYTES: i64 = 16 * 1024;
+    /// Rows that are enough for a pass.
+    const PASS_ROWS: i64 = PASS_BYTES / ROW_BYTES;
+    const WAITED_MAX: Duration = Duration::from_secs(20);
+
+    fn created(directory: &Path) -> (PathBuf, Box<dyn Connection + Send>) {
+        let path = directory.join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
+        writer.settle().unwrap();
+        drop(writer);
+        let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
+        writer.execute("CREATE TABLE filling (bytes BLOB)", &[]).unwrap();
+        (path, writer)
+    }
+
+    fn fill(writer: &mut dyn Connection, rows: i64) {
+        writer.begin().unwrap();
+        for _ in 0..rows {
+            let row = vec![7; usize::try_from(ROW_BYTES).unwrap()];
+            writer.execute("INSERT INTO filling (bytes) VALUES ($1)", &[Value::Blob(&row)]).unwrap();
+        }
+        writer.commit().unwrap();
+    }
+
+    /// How many bytes of pages stand in the WAL, and how many of them have been folded in.
+    fn bytes(path: &Path) -> (i64, i64) {
+        let connection = SqliteConnection::open(path, rusqlite::OpenFlags::default()).unwrap();
+        let page = connection.page_bytes().unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)? * page, row.get::<_, i64>(2)? * page));
+        connection.inner.query_row("PRAGMA wal_checkpoint(NOOP)", [], row).unwrap()
+    }
+
+    #[test]
+    fn what_gathers_is_folded_in_beside_the_writer_and_once_it_has_rested_the_wal_begins_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut writer) = created(directory.path());
+        fill(writer.as_mut(), PASS_ROWS + 1);
+        let watch = Stopwatch::start();
+        loop {
+            let (there, folded) = bytes(&path);
+            assert!((PASS_BYTES..ALONE_BYTES).contains(&there), "the writer has folded {there} bytes in by itself");
+            if folded == there {
+                break;
+            }
+            assert!(watch.elapsed() < WAITED_MAX, "{folded} of {there} bytes are folded in");
+            std::thread::sleep(LOOK_EVERY);
+        }
+        writer.rest();
+        fill(writer.as_mut(), 1);
+        assert!(bytes(&path).0 < PASS_BYTES);
+    }
+
+    #[test]
+    fn what_comes_while_a_pass_runs_is_taken_in_by_the_writer_when_it_rests() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut writer) = created(directory.path());
+        let watch = Stopwatch::start();
+        let mut before = 0;
+        // Something follows each pass at once, so that without the writer's rests the WAL would never begin anew.
+        loop {
+            fill(writer.as_mut(), 4);
+            writer.rest();
+            let (there, _) = bytes(&path);
+            if there < before {
+                break;
+            }
+            before = there;
+            assert!(watch.elapsed() < WAITED_MAX && there < ALONE_BYTES, "{there} bytes stand in the WAL");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_never_rests_keeps_the_wal_small_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut writer) = created(directory.path());
+        let rows = 4;
+        for _ in 0..4 * ALONE_BYTES / ROW_BYTES / rows {
+            fill(writer.as_mut(), rows);
+        }
+        let length = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+        assert!(length <= u64::try_from(2 * ALONE_BYTES).unwrap(), "the WAL had {length} bytes");
+    }
+
+    #[test]
+    fn after_a_clean_end_all_is_in_the_main_file_and_nobody_folds_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut writer) = created(directory.path());
+        fill(writer.as_mut(), PASS_ROWS + 1);
+        writer.settle().unwrap();
+        assert_eq!(std::fs::metadata(path.with_extension("db-wal")).unwrap().len(), 0);
+        drop(writer);
+        assert!(!path.with_extension("db-wal").exists());
+    }
+}
