@@ -13,8 +13,7 @@ use std::time::Duration;
 /// Before a full queue is tried again.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// How many flags a step has: as many as the log's writer commits in a few milliseconds, since that is how long a check may
-/// have to wait for them.
+/// How many flags a step has: as few as keep the pace, since a check may have to wait while the log's writer commits them.
 #[derive(Debug)]
 pub(super) struct Pace {
     flags: usize,
@@ -23,15 +22,14 @@ pub(super) struct Pace {
 
 /// No flag is taken in less: a million in 45 s. What the writer has to spare beyond that is the checks'.
 const FLAG_TIME_MIN: Duration = Duration::from_micros(45);
-/// Below this a step may grow, and above that it shrinks.
-const STEP_TIME_SHORT: Duration = Duration::from_millis(4);
+/// Above this a step shrinks, whatever becomes of the pace.
 const STEP_TIME_LONG: Duration = Duration::from_millis(8);
 /// Fewer take as long, for the disk's sake.
 const STEP_FLAGS_MIN: usize = 32;
 const STEP_FLAGS_MAX: usize = 64;
 /// Each step goes several times to a database that nodes share, and checks are not committed with it.
 const STEP_FLAGS_MAX_SHARED: usize = 128;
-const STEP_FLAGS_MORE: usize = 16;
+const STEP_FLAGS_MORE: usize = 8;
 
 impl Pace {
     fn of(is_shared: bool) -> Self {
@@ -43,18 +41,22 @@ impl Pace {
         self.flags
     }
 
-    /// How long to wait after a step of so many flags before the next.
-    fn rest(flags: usize, took: Duration) -> Duration {
-        let time_min = FLAG_TIME_MIN.saturating_mul(u32::try_from(flags).unwrap_or(u32::MAX));
-        time_min.saturating_sub(took)
+    /// How long a step of so many flags takes, if it keeps the pace.
+    fn time_of(flags: usize) -> Duration {
+        FLAG_TIME_MIN.saturating_mul(u32::try_from(flags).unwrap_or(u32::MAX))
     }
 
-    fn took(&mut self, time: Duration) {
-        if time < STEP_TIME_SHORT {
-            self.flags = self.flags_max.min(self.flags + STEP_FLAGS_MORE);
-        } else if time > STEP_TIME_LONG {
-            self.flags = STEP_FLAGS_MIN.max(self.flags - STEP_FLAGS_MORE);
-        }
+    /// How long to wait after a step of so many flags before the next.
+    fn rest(flags: usize, took: Duration) -> Duration {
+        Self::time_of(flags).saturating_sub(took)
+    }
+
+    fn took(&mut self, flags: usize, time: Duration) {
+        self.flags = if time > Self::time_of(flags) && time <= STEP_TIME_LONG {
+            self.flags_max.min(self.flags + STEP_FLAGS_MORE)
+        } else {
+            STEP_FLAGS_MIN.max(self.flags - STEP_FLAGS_MORE)
+        };
     }
 }
 
@@ -169,7 +171,7 @@ impl<'a> Steps<'a> {
     fn durable(&mut self) -> Result<(), AppendError> {
         if let Some(Written { pending, flags, since }) = self.pending.take() {
             self.waits.block_on(pending.durable())?;
-            self.pace.took(since.elapsed());
+            self.pace.took(flags, since.elapsed());
             std::thread::sleep(Pace::rest(flags, since.elapsed()));
         }
         Ok(())
@@ -197,17 +199,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_grow_while_they_are_quick_and_shrink_when_they_are_not() {
+    fn steps_grow_while_they_do_not_keep_the_pace_and_shrink_when_they_do_or_are_long() {
         let mut pace = Pace::of(false);
         let mut flags_after = |ms, times| {
             for _ in 0..times {
-                pace.took(Duration::from_millis(ms));
+                pace.took(pace.flags(), Duration::from_millis(ms));
             }
             pace.flags()
         };
-        assert_eq!(flags_after(1, 2), STEP_FLAGS_MIN + 2 * STEP_FLAGS_MORE);
-        assert_eq!(flags_after(6, 5), STEP_FLAGS_MIN + 2 * STEP_FLAGS_MORE);
-        assert_eq!(flags_after(1, 100), STEP_FLAGS_MAX);
+        assert_eq!(flags_after(2, 2), STEP_FLAGS_MIN + 2 * STEP_FLAGS_MORE);
+        assert_eq!(flags_after(1, 1), STEP_FLAGS_MIN + STEP_FLAGS_MORE);
+        assert_eq!(flags_after(7, 100), STEP_FLAGS_MAX);
         assert_eq!(flags_after(20, 100), STEP_FLAGS_MIN);
     }
 
