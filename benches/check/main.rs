@@ -186,7 +186,7 @@ async fn measure_side(
         // Both sides of a round are asked the same questions; other rounds and windows ask others.
         let seed = options.seed ^ (u64::from(round) << 32) ^ u64::from(connections);
         let (warm_up, measured) = (Duration::from_secs(options.warm_up), Duration::from_secs(options.seconds));
-        let sample = load::run(&target, Load { connections, warm_up, measured, seed }).await?;
+        let sample = load::run(&target, Load { connections, pace: None, warm_up, measured, seed }).await?;
         let row = Row::new(round, side, connections, &sample);
         row.print();
         report.rows.push(row);

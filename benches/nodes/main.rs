@@ -210,7 +210,7 @@ async fn check(
         let clock = node.process.cpu_clock()?;
         let target = load::Target { beside: Some(database), ..node.target(accounts, &clock) };
         probe(&target, seed).await?;
-        load::run(&target, Load { connections, warm_up, measured, seed }).await
+        load::run(&target, Load { connections, pace: None, warm_up, measured, seed }).await
     };
     match nodes {
         [one] => share(one, connections, seed).await,

@@ -1,4 +1,5 @@
-//! The load generator: one thread, a closed loop on every connection, one seed for the whole run.
+//! The load generator: one thread, a closed loop on every connection, one seed for the whole run. It can be paced, so that it
+//! leaves the processors to others.
 //! It must never count a request that was not answered with 200.
 
 use std::cell::{Cell, RefCell};
@@ -43,6 +44,8 @@ pub struct Target<'a> {
 #[derive(Clone, Copy)]
 pub struct Load {
     pub connections: u32,
+    /// How long it is from one request of a connection to the next; None: as soon as it is answered.
+    pub pace: Option<Duration>,
     pub warm_up: Duration,
     pub measured: Duration,
     pub seed: u64,
@@ -99,8 +102,9 @@ async fn drive(target: &Target<'_>, load: Load) -> Outcome<Sample> {
         opened.push((Connection::open(target.address, target.connector).await?, questions));
     }
     let mut tasks = JoinSet::new();
-    for (connection, questions) in opened {
-        tasks.spawn_local(ask(connection, questions, Rc::clone(&window)));
+    for (number, (connection, questions)) in (0..).zip(opened) {
+        let pace = load.pace.map(|every| Pace::of(every, number, load.connections));
+        tasks.spawn_local(ask(connection, questions, pace, Rc::clone(&window)));
     }
     hold(&mut tasks, load.warm_up).await?;
     let beside = || target.beside.map_or(Ok(Duration::ZERO), CpuClock::used);
@@ -122,8 +126,29 @@ async fn drive(target: &Target<'_>, load: Load) -> Outcome<Sample> {
     Ok(Sample { requests, lasted, server_cpu, generator_cpu, beside_cpu, latencies })
 }
 
-async fn ask(mut connection: Connection, mut questions: Questions, window: Rc<Window>) -> Outcome<()> {
+/// When a connection asks next. A turn that was missed is not made up for.
+struct Pace(tokio::time::Interval);
+
+impl Pace {
+    /// The connections of a load take turns.
+    fn of(every: Duration, number: u32, connections: u32) -> Self {
+        let first = tokio::time::Instant::now() + every.saturating_mul(number) / connections.max(1);
+        let mut turns = tokio::time::interval_at(first, every);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        Self(turns)
+    }
+}
+
+async fn ask(
+    mut connection: Connection,
+    mut questions: Questions,
+    mut pace: Option<Pace>,
+    window: Rc<Window>,
+) -> Outcome<()> {
     while window.phase.get() != Phase::Over {
+        if let Some(Pace(turns)) = &mut pace {
+            turns.tick().await;
+        }
         let request = questions.next()?;
         let start = Instant::now();
         connection.exchange(request).await?.require(200)?;
