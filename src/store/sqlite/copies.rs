@@ -4,7 +4,7 @@
 use super::migrations::archive_schema;
 use super::{
     ARCHIVE_VERSION, Access, PAGE_BYTES, SEARCH_FILE, SEARCH_SCHEMA, SEARCH_VERSION, STATEMENTS_CACHED_MAX,
-    SqliteConnection, SqliteStore, has_wal,
+    SqliteConnection, SqliteStore,
 };
 use crate::store::{Connection, StoreError};
 use rusqlite::OpenFlags;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// 4 MiB, then a breath, so that the disk is also there for the writer.
-const PAGES_AT_ONCE: i32 = 256;
+const PAGES_AT_ONCE: i32 = 512;
 const PAUSE: Duration = Duration::from_millis(2);
 const OWNER_READS_AND_WRITES: u32 = 0o600;
 
@@ -120,4 +120,25 @@ fn create(path: &Path, version: i64, schema: &str) -> Result<Box<dyn Connection 
 fn written(path: &Path) -> Result<(u64, SystemTime), StoreError> {
     let found = std::fs::metadata(path).and_then(|found| Ok((found.len(), found.modified()?)));
     found.map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))
+}
+
+/// Whether a database has a `-wal` file beside it, as it does while somebody has it open.
+pub(super) fn has_wal(path: &Path) -> bool {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    Path::new(&wal).exists()
+}
+
+/// With SQLite's promise that nobody changes the file, so that it needs no lock and nothing beside it.
+pub(super) fn immutable_uri(path: &Path) -> Result<String, StoreError> {
+    let path = std::path::absolute(path).map_err(|error| StoreError::Engine(error.to_string()))?;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' => uri.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Ok(format!("{uri}?immutable=1"))
 }

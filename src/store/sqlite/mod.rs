@@ -10,6 +10,7 @@ mod wal;
 use super::{Connection, Row, Store, StoreError, Value};
 use crate::behind;
 use crate::domain::Timestamp;
+use copies::{has_wal, immutable_uri};
 use migrations::{MIGRATIONS, SCHEMA, applied, migrate, newest};
 use rows::SqliteRow;
 use std::path::{Path, PathBuf};
@@ -219,27 +220,6 @@ impl Store for SqliteStore {
         }
         Ok(())
     }
-}
-
-/// Whether a database has a `-wal` file beside it, as it does while somebody has it open.
-fn has_wal(path: &Path) -> bool {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    Path::new(&wal).exists()
-}
-
-/// With SQLite's promise that nobody changes the file, so that it needs no lock and nothing beside it.
-fn immutable_uri(path: &Path) -> Result<String, StoreError> {
-    let path = std::path::absolute(path).map_err(|error| StoreError::Engine(error.to_string()))?;
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'/' | b'-' | b'.' | b'_' => uri.push(char::from(*byte)),
-            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
-            _ => uri.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    Ok(format!("{uri}?immutable=1"))
 }
 
 struct SqliteConnection {
