@@ -44,6 +44,8 @@ struct Shared {
     gate: Arc<Mutex<()>>,
     /// Transactions that were begun or wait at the gate.
     begun: Arc<AtomicUsize>,
+    /// How many statements of the writer are answered before its connection dies; None: it lives.
+    answered: Arc<Mutex<Option<u64>>>,
 }
 
 impl Shared {
@@ -53,8 +55,17 @@ impl Shared {
         SqliteStore::create(&path, "test.example", Timestamp::from_ms(1)).unwrap();
         let inner = Arc::new(SqliteStore::open(&path, Timestamp::from_ms(1)).unwrap());
         let clock = Arc::new(ManualClock::at(Timestamp::from_ms(1)));
-        let (gate, begun) = (Arc::default(), Arc::default());
-        (home, Self { inner, fate: Arc::default(), is_down: Arc::default(), clock, gate, begun })
+        let (fate, is_down, gate, begun, answered) = Default::default();
+        (home, Self { inner, fate, is_down, clock, gate, begun, answered })
+    }
+
+    fn lose_after(&self, statements: u64) {
+        *self.answered.lock().unwrap() = Some(statements);
+    }
+
+    /// Lets connections live; false if one died meanwhile.
+    fn all_lived(&self) -> bool {
+        self.answered.lock().unwrap().take().is_some()
     }
 
     /// The fates of the commits to come, the last first; after them all are kept.
@@ -97,7 +108,7 @@ impl Shared {
 impl Store for Shared {
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
         self.reached(Ok(()))?;
-        Ok(Box::new(SharedConnection { inner: self.inner.writer()?, store: self.clone() }))
+        Ok(Box::new(SharedConnection { inner: self.inner.writer()?, store: self.clone(), is_dead: false }))
     }
 
     fn search_writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
@@ -124,6 +135,29 @@ impl Store for Shared {
 struct SharedConnection {
     inner: Box<dyn Connection + Send>,
     store: Shared,
+    is_dead: bool,
+}
+
+impl SharedConnection {
+    /// Before each statement: the connection may be dead, or die now, and with it the open transaction.
+    fn lives(&mut self) -> Result<(), StoreError> {
+        let mut answered = self.store.answered.lock().unwrap();
+        match *answered {
+            _ if self.is_dead => {}
+            None => return Ok(()),
+            Some(0) => {
+                *answered = None;
+                self.is_dead = true;
+                // There may be none.
+                let _rolled_back = self.inner.rollback();
+            }
+            Some(left) => {
+                *answered = Some(left - 1);
+                return Ok(());
+            }
+        }
+        Err(StoreError::Lost("cut".to_owned()))
+    }
 }
 
 impl Connection for SharedConnection {
@@ -134,9 +168,11 @@ impl Connection for SharedConnection {
         self.store.begun.fetch_add(1, Ordering::SeqCst);
         drop(self.store.gate.lock().unwrap());
         self.store.reached(Ok(()))?;
+        self.lives()?;
         self.inner.begin()
     }
     fn commit(&mut self) -> Result<(), StoreError> {
+        self.lives()?;
         let fate = self.store.fate.lock().unwrap().pop().unwrap_or(Fate::Kept);
         match fate {
             Fate::Kept => {}
@@ -165,18 +201,23 @@ impl Connection for SharedConnection {
         self.inner.commit()
     }
     fn rollback(&mut self) -> Result<(), StoreError> {
+        self.lives()?;
         self.inner.rollback()
     }
     fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.lives()?;
         self.inner.begin_part()
     }
     fn keep_part(&mut self) -> Result<(), StoreError> {
+        self.lives()?;
         self.inner.keep_part()
     }
     fn undo_part(&mut self) -> Result<(), StoreError> {
+        self.lives()?;
         self.inner.undo_part()
     }
     fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
+        self.lives()?;
         self.inner.hold_log(number, epoch)
     }
     fn settle(&mut self) -> Result<(), StoreError> {
@@ -186,6 +227,7 @@ impl Connection for SharedConnection {
         self.inner.drops_later()
     }
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        self.lives()?;
         self.inner.execute(sql, values)
     }
     fn query(
@@ -194,6 +236,7 @@ impl Connection for SharedConnection {
         values: &[Value<'_>],
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.lives()?;
         self.inner.query(sql, values, each)
     }
 }
@@ -228,6 +271,36 @@ async fn a_lost_or_undone_commit_leaves_exactly_one_entry_for_each_answer() {
         assert_eq!(again.submit(reading(1_000, 99)).unwrap().durable().await.unwrap().index, 12);
         assert_eq!(again.close().await, End::Clean);
     }
+}
+
+const TILE_ENTRIES: u64 = 256;
+/// An entry that is so much later than those before it is signed in its own transaction.
+const LONG_MS: u64 = 1_000_000;
+
+#[tokio::test]
+async fn a_connection_that_dies_at_any_statement_of_a_batch_and_its_checkpoint_costs_no_entry() {
+    let (_home, store) = Shared::new();
+    let (log, _) = store.start();
+    let mut statements = 0;
+    loop {
+        // The tree is signed one entry before a tile is full, and then with that entry: the tile is read to compare both.
+        let end = (statements + 1) * TILE_ENTRIES;
+        for size in log.head().checkpoint.size + 1..end {
+            let at = if size == end - 1 { end * LONG_MS } else { (end - 1) * LONG_MS };
+            log.submit(reading(at, size.into())).unwrap().durable().await.unwrap();
+        }
+        assert_eq!(log.head().checkpoint.size, end - 1);
+        store.lose_after(statements);
+        let place = log.submit(reading((end + 1) * LONG_MS, end.into())).unwrap().durable().await.unwrap();
+        assert_eq!((place.index, log.head().checkpoint.size), (end - 1, end), "after {statements} statements");
+        if store.all_lived() {
+            break;
+        }
+        statements += 1;
+    }
+    assert!(statements > 6, "a batch and a checkpoint have {statements} statements");
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(store.log().len(), usize::try_from((statements + 1) * TILE_ENTRIES - 1).unwrap());
 }
 
 #[tokio::test]

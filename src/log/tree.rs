@@ -172,8 +172,12 @@ impl Tree {
     /// Refuses to go on from a checkpoint of which this tree is no continuation.
     pub(super) fn continues(&self, connection: &mut dyn Connection, last: &Checkpoint) -> Result<(), StoreError> {
         let mut tiles = StoredTiles { connection, log: self.log, edge: &self.edge };
-        let proof = merkle::consistency(last.size, self.edge.size(), &mut tiles)
-            .map_err(|_| StoreError::Corrupt("a log that is shorter than its last checkpoint, or lacks tiles"))?;
+        let proof = merkle::consistency(last.size, self.edge.size(), &mut tiles).map_err(|error| {
+            // A database that is lost says nothing about the log.
+            let tells = matches!(error, StoreError::Corrupt(_));
+            let short = StoreError::Corrupt("a log that is shorter than its last checkpoint, or lacks tiles");
+            if tells { short } else { error }
+        })?;
         if merkle::verify_consistency(last.size, self.edge.size(), &proof, &last.root, &self.edge.root()) {
             Ok(())
         } else {
