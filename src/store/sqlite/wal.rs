@@ -87,9 +87,8 @@ fn pass(connection: &rusqlite::Connection, pass_pages: i64) -> rusqlite::Result<
     if there - folded < pass_pages {
         return Ok(false);
     }
-    pages("PRAGMA wal_checkpoint(PASSIVE)")?;
-    // What came during the first pass, so that little is left. A long reader may hold up both.
     let (there, folded) = pages("PRAGMA wal_checkpoint(PASSIVE)")?;
+    // A long reader may hold it up.
     Ok(there == folded)
 }
 
