@@ -168,10 +168,11 @@ async fn the_log_goes_on_from_archive_to_archive_and_is_verified_as_one() {
     let both = ["--archive", "second", "--archive", "first"];
     let all = registry.count("SELECT MAX(place + size) FROM log_batch");
     assert_says(&registry.verify("data", &both).done(), &[&format!("entries: 0 to before {all}")]);
-    // One bit of an archive.
+    // One bit of an entry in an archive: of a digest, as between the entries a file has bytes that mean nothing.
     let mut bytes = fs::read(registry.path("first")).unwrap();
     let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    let digest = middle + bytes[middle..].windows(32).position(|part| part == [7; 32]).unwrap();
+    bytes[digest] ^= 1;
     fs::write(registry.path("first"), bytes).unwrap();
     registry.verify("data", &both).failed(1, "entry 0: the archive that should begin with it");
     registry.verify("first", &[]).failed(1, "tampered with");
