@@ -5,13 +5,13 @@ mod clauses;
 mod cleaning;
 mod counting;
 mod find;
+mod texts;
 mod unsynced;
 mod write;
 
 pub use cleaning::{Candidates, Crowded, Live, Moments, Seen, StaleFlag};
 pub use counting::{Counting, Counts, Standing};
 pub use find::{Asked, Budget, Effort, Moment, Piece};
-use write::KnownWords;
 pub use write::{Covered, GoesOn, Version, WrittenPage};
 
 use super::{STATEMENTS_CACHED_MAX, SqliteConnection};
@@ -19,6 +19,7 @@ use crate::clock::Stopwatch;
 use crate::store::{Connection, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
+use texts::Texts;
 use unsynced::Unsynced;
 
 pub const REGISTER_FILE: &str = "register.sqlite3";
@@ -47,7 +48,7 @@ pub struct Writer {
     connection: SqliteConnection,
     /// Pages that are written and not yet committed.
     open_pages: u32,
-    words: KnownWords,
+    texts: Texts,
     unsynced: Unsynced,
     /// Since more was there to be put in than goes in at once.
     hurried: Stopwatch,

@@ -2,24 +2,21 @@
 //! transaction.
 
 use super::Writer;
+use super::texts::{Text, Texts};
 use super::unsynced::Unsynced;
 use crate::clock::Stopwatch;
-use crate::domain::folding::{folded, grams, numbers};
+use crate::domain::folding::folded;
 use crate::domain::{Flag, FlagId, FlagMove, LogPosition, Timestamp};
 use crate::store::sqlite::SqliteConnection;
 use crate::store::{Connection, StoreError, Value};
-use sha2::{Digest, Sha256};
-use std::collections::HashSet;
 use std::time::Duration;
 
 /// Versions whose text can be told apart; those after it find by the text they had before.
 pub(super) const VERSIONS_MAX: u32 = (1 << 20) - 1;
 /// As many pages are committed together: the more, the less is written in all.
-const OPEN_PAGES_MAX: u32 = 16;
+const OPEN_PAGES_MAX: u32 = 32;
 /// After much was put in: by then the system has brought most of it to the disk, in its own time.
 const SYNCED_AFTER: Duration = Duration::from_secs(60);
-/// Words that are known to be in the table; a longer list starts anew.
-const WORDS_KNOWN_MAX: usize = 65_536;
 
 /// Of which registry the view is, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +40,11 @@ pub struct Version {
 
 /// What the view holds of a flag already.
 struct Known {
+    place: i64,
     version: u32,
     reviewed_at: u64,
     content: i64,
 }
-
-/// Words that need not be stored again.
-#[derive(Default)]
-pub(super) struct KnownWords(HashSet<String>);
 
 impl Covered {
     /// The mark of a view that holds nothing yet.
@@ -123,7 +117,7 @@ pub enum GoesOn {
 impl Writer {
     pub(super) fn of(connection: SqliteConnection, unsynced: Unsynced) -> Result<Self, StoreError> {
         let mut writer =
-            Self { connection, open_pages: 0, words: KnownWords::default(), unsynced, hurried: Stopwatch::start() };
+            Self { connection, open_pages: 0, texts: Texts::default(), unsynced, hurried: Stopwatch::start() };
         writer.choose_sync()?;
         Ok(writer)
     }
@@ -152,10 +146,12 @@ impl Writer {
             self.connection.begin()?;
         }
         self.open_pages += 1;
+        let mut texts = Vec::new();
         for version in page.versions {
-            put(&mut self.connection, version, &mut self.words)?;
+            texts.extend(put(&mut self.connection, version)?);
         }
         page.covered.update(&mut self.connection)?;
+        self.texts.put(&mut self.connection, texts)?;
         let ends = page.goes_on == GoesOn::No || self.open_pages >= OPEN_PAGES_MAX;
         if ends {
             self.commit()?;
@@ -209,98 +205,92 @@ impl Writer {
     }
 }
 
-fn put(connection: &mut SqliteConnection, version: &Version, words: &mut KnownWords) -> Result<(), StoreError> {
+/// A version's text with its row, if it is new.
+fn put(connection: &mut SqliteConnection, version: &Version) -> Result<Option<(i64, Text)>, StoreError> {
     let (flag, known) = (&version.flag, known(connection, version.flag.id)?);
     if known.as_ref().is_some_and(|known| known.version >= flag.version) {
-        return Ok(());
+        return Ok(None);
     }
-    let text = flag.searched_text();
-    let numbers = all_grams(flag);
-    let content = content(&text, &numbers);
+    let text = Text::of(flag);
+    let content = text.hash();
     let reviewed_at = match (flag.step().what, &known) {
         (FlagMove::Raise | FlagMove::Approve | FlagMove::Renew | FlagMove::Amend | FlagMove::Merge, _) | (_, None) => {
             flag.step().at.as_ms()
         }
         (FlagMove::Reject | FlagMove::Lift | FlagMove::Transfer, Some(known)) => known.reviewed_at,
     };
-    let place = upsert(connection, version, reviewed_at, content)?;
+    let place = write_row(connection, version, known.as_ref(), reviewed_at, content)?;
     relate(connection, flag, place, known.as_ref())?;
-    if known.is_none_or(|known| known.content != content) && flag.version <= VERSIONS_MAX {
-        let row = Value::Int(place.saturating_mul(i64::from(VERSIONS_MAX) + 1).saturating_add(flag.version.into()));
-        connection.execute("INSERT INTO flag_text (rowid, words) VALUES ($1, $2)", &[row, Value::Text(&text)])?;
-        connection.execute("INSERT INTO flag_number (rowid, grams) VALUES ($1, $2)", &[row, Value::Text(&numbers)])?;
-        words.add(connection, &text)?;
-    }
-    Ok(())
+    let is_new = known.is_none_or(|known| known.content != content) && flag.version <= VERSIONS_MAX;
+    let row = place.saturating_mul(i64::from(VERSIONS_MAX) + 1).saturating_add(flag.version.into());
+    Ok(is_new.then_some((row, text)))
 }
 
 fn known(connection: &mut SqliteConnection, id: FlagId) -> Result<Option<Known>, StoreError> {
     let mut found = None;
     connection.query(
-        "SELECT version, reviewed_at, content FROM flag WHERE id = $1",
+        "SELECT place, version, reviewed_at, content FROM flag WHERE id = $1",
         &[Value::Blob(id.as_bytes())],
         &mut |row| {
-            let version = u32::try_from(row.int(0)?).map_err(|_| StoreError::Corrupt("a version over 2^32"))?;
-            found = Some(Known { version, reviewed_at: row.count(1)?, content: row.int(2)? });
+            let version = u32::try_from(row.int(1)?).map_err(|_| StoreError::Corrupt("a version over 2^32"))?;
+            found = Some(Known { place: row.int(0)?, version, reviewed_at: row.count(2)?, content: row.int(3)? });
             Ok(())
         },
     )?;
     Ok(found)
 }
 
-/// The row of a flag in its newest version; returns its place.
-fn upsert(
+/// Puts a flag's row into its newest version; returns its place. Two statements, since one for both would keep a journal.
+fn write_row(
     connection: &mut SqliteConnection,
     version: &Version,
+    known: Option<&Known>,
     reviewed_at: u64,
     content: i64,
 ) -> Result<i64, StoreError> {
     let (flag, at) = (&version.flag, Value::count(version.at.as_ms())?);
     let time = |time: Option<Timestamp>| time.map_or(Ok(Value::Null), |time| Value::count(time.as_ms()));
     let case_key = folded(&flag.case);
-    let mut place = None;
-    connection.query(
-        "INSERT INTO flag (kind, institution, source, raised_at, first_at, id, state, verdict, category, unit, coordinated, \
-         expires_at, changed_at, reviewed_at, version_at, alone, officer, case_key, lacks, version, change, \
-         content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
-         ON CONFLICT (id) DO UPDATE SET first_at = MIN(first_at, excluded.first_at), state = excluded.state, \
-         verdict = excluded.verdict, category = excluded.category, \
-         unit = excluded.unit, coordinated = excluded.coordinated, expires_at = excluded.expires_at, \
-         changed_at = excluded.changed_at, reviewed_at = excluded.reviewed_at, version_at = excluded.version_at, \
-         alone = excluded.alone, officer = excluded.officer, case_key = excluded.case_key, lacks = excluded.lacks, \
-         version = excluded.version, change = excluded.change, content = excluded.content RETURNING place",
-        &[
+    let newest = [
+        Value::Text(flag.state.as_str()),
+        Value::Text(flag.verdict.as_str()),
+        Value::Text(flag.category.as_str()),
+        Value::Text(flag.unit().as_str()),
+        Value::Int((!flag.coordinating.is_empty()).into()),
+        time(flag.expires_at)?,
+        Value::count(flag.step().at.as_ms())?,
+        Value::count(reviewed_at)?,
+        at,
+        Value::Int(flag.is_urgent_alone().into()),
+        Value::Text(flag.officer().as_str()),
+        Value::Text(&case_key),
+        Value::Int(i64::from(flag.legal_basis.is_none()) + 2 * i64::from(case_key.is_empty())),
+        Value::Int(flag.version.into()),
+        Value::count(version.change)?,
+        Value::Int(content),
+    ];
+    let rest = match known {
+        Some(known) => vec![Value::Int(known.place)],
+        None => vec![
+            Value::Blob(flag.id.as_bytes()),
             Value::Text(flag.subject.kind().as_str()),
             Value::Text(flag.subject.institution().unwrap_or_default()),
             Value::Text(flag.source.kind.as_str()),
             Value::count(flag.raised_at.as_ms())?,
-            at,
-            Value::Blob(flag.id.as_bytes()),
-            Value::Text(flag.state.as_str()),
-            Value::Text(flag.verdict.as_str()),
-            Value::Text(flag.category.as_str()),
-            Value::Text(flag.unit().as_str()),
-            Value::Int((!flag.coordinating.is_empty()).into()),
-            time(flag.expires_at)?,
-            Value::count(flag.step().at.as_ms())?,
-            Value::count(reviewed_at)?,
-            at,
-            Value::Int(flag.is_urgent_alone().into()),
-            Value::Text(flag.officer().as_str()),
-            Value::Text(&case_key),
-            Value::Int(i64::from(flag.legal_basis.is_none()) + 2 * i64::from(case_key.is_empty())),
-            Value::Int(flag.version.into()),
-            Value::count(version.change)?,
-            Value::Int(content),
         ],
-        &mut |row| {
-            place = Some(row.int(0)?);
-            Ok(())
-        },
-    )?;
-    place.ok_or(StoreError::Corrupt("a flag without a place"))
+    };
+    let sql = if known.is_some() { UPDATE_FLAG } else { INSERT_FLAG };
+    connection.execute(sql, &[newest.as_slice(), &rest].concat())?;
+    Ok(known.map_or_else(|| connection.inner.last_insert_rowid(), |known| known.place))
 }
+
+const UPDATE_FLAG: &str = "UPDATE flag SET state = $1, verdict = $2, category = $3, unit = $4, coordinated = $5, \
+     expires_at = $6, changed_at = $7, reviewed_at = $8, first_at = MIN(first_at, $9), version_at = $9, alone = $10, \
+     officer = $11, case_key = $12, lacks = $13, version = $14, change = $15, content = $16 WHERE place = $17";
+const INSERT_FLAG: &str = "INSERT INTO flag (state, verdict, category, unit, coordinated, expires_at, changed_at, \
+     reviewed_at, first_at, version_at, alone, officer, case_key, lacks, version, change, content, id, kind, institution, \
+     source, raised_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
+     $20, $21)";
 
 /// The subjects and the units that a flag names beside its own.
 fn relate(connection: &mut SqliteConnection, flag: &Flag, place: i64, known: Option<&Known>) -> Result<(), StoreError> {
@@ -316,53 +306,40 @@ fn relate(connection: &mut SqliteConnection, flag: &Flag, place: i64, known: Opt
         )?;
     }
     if known.is_none() {
+        let subject = flag.subject.canonical();
+        crowd(connection, &subject)?;
         connection.execute(
-            "INSERT INTO crowd (subject, place) SELECT subject, MIN(place) FROM flag_subject \
-             WHERE subject = $1 AND role = 'own' GROUP BY subject ON CONFLICT (subject) DO NOTHING",
-            &[Value::Text(&flag.subject.canonical())],
+            "INSERT INTO flag_subject (subject, place, role) VALUES ($1, $2, 'own')",
+            &[Value::Text(&subject), place],
         )?;
     }
-    let own = known.is_none().then_some((&flag.subject, "own"));
-    for (subject, role) in own.into_iter().chain(flag.linked.iter().map(|linked| (linked, "linked"))) {
+    for linked in &flag.linked {
         connection.execute(
-            "INSERT INTO flag_subject (subject, place, role) VALUES ($1, $2, $3) \
+            "INSERT INTO flag_subject (subject, place, role) VALUES ($1, $2, 'linked') \
              ON CONFLICT (subject, place) DO UPDATE SET role = excluded.role WHERE role <> 'own'",
-            &[Value::Text(&subject.canonical()), place, Value::Text(role)],
+            &[Value::Text(&linked.canonical()), place],
         )?;
     }
     Ok(())
 }
 
-fn all_grams(flag: &Flag) -> String {
-    let mut all = String::new();
-    for number in [&flag.subject].into_iter().chain(&flag.linked).flat_map(numbers) {
-        for gram in grams(&number) {
-            all.push_str(gram);
-            all.push(' ');
-        }
+/// Notes a subject that is the own one of a flag already.
+fn crowd(connection: &mut SqliteConnection, subject: &str) -> Result<(), StoreError> {
+    let subject = Value::Text(subject);
+    let mut first = None;
+    connection.query(
+        "SELECT place FROM flag_subject WHERE subject = $1 AND role = 'own' ORDER BY place LIMIT 1",
+        &[subject],
+        &mut |row| {
+            first = Some(row.int(0)?);
+            Ok(())
+        },
+    )?;
+    if let Some(place) = first {
+        connection.execute(
+            "INSERT INTO crowd (subject, place) VALUES ($1, $2) ON CONFLICT (subject) DO NOTHING",
+            &[subject, Value::Int(place)],
+        )?;
     }
-    all
-}
-
-fn content(text: &str, numbers: &str) -> i64 {
-    let digest: [u8; 32] = Sha256::new().chain_update(text).chain_update("\n").chain_update(numbers).finalize().into();
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    i64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-impl KnownWords {
-    fn add(&mut self, connection: &mut SqliteConnection, text: &str) -> Result<(), StoreError> {
-        for word in text.split(' ').filter(|word| !word.is_empty()) {
-            if self.0.contains(word) {
-                continue;
-            }
-            connection
-                .execute("INSERT INTO word (text) VALUES ($1) ON CONFLICT (text) DO NOTHING", &[Value::Text(word)])?;
-            if self.0.len() >= WORDS_KNOWN_MAX {
-                self.0.clear();
-            }
-            self.0.insert(word.to_owned());
-        }
-        Ok(())
-    }
+    Ok(())
 }
