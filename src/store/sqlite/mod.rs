@@ -185,7 +185,7 @@ impl Store for SqliteStore {
     fn writer(&self) -> Result<Box<dyn Connection + Send>, StoreError> {
         let mut writer = self.open_writer()?;
         writer.fold_every(ALONE_BYTES)?;
-        writer.folding = Some(Folding::start(self.open_writer()?)?);
+        writer.folding = Some(Folding::start(self.open_writer()?, &self.path)?);
         Ok(Box::new(writer))
     }
 

@@ -1,11 +1,14 @@
 //! Takes what stands in the WAL into the main file beside the log's writer, so that no commit, and no check in it, waits for that.
 //! What is written meanwhile is left, and only the writer can take that in and let the WAL begin anew, since it alone knows that
-//! nothing follows: it does so as soon as it has answered, so that the main file is seldom between two states. If nobody helps
-//! it does all by itself. Passes beside a writer are sound from SQLite 3.51.3 on; the one that is built in is newer.
+//! nothing follows: it does so as soon as it has answered, so that the main file is seldom between two states. SQLite brings the
+//! main file to the disk only then; most of it has been brought there before, beside the writer. If nobody helps the writer does
+//! all by itself. Passes beside a writer are sound from SQLite 3.51.3 on; the one that is built in is newer.
 
 use super::SqliteConnection;
 use crate::behind;
 use crate::store::StoreError;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -27,13 +30,16 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    /// On a connection of its own.
-    pub(super) fn start(connection: SqliteConnection) -> Result<Self, StoreError> {
+    /// On a connection of its own to the database at `path`.
+    pub(super) fn start(connection: SqliteConnection, path: &Path) -> Result<Self, StoreError> {
         let pass_pages = PASS_BYTES / connection.page_bytes()?;
+        let main = File::open(path).map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))?;
+        // Never closed: that would take away the locks that SQLite has on this file (fcntl(2)).
+        let main: &'static File = Box::leak(Box::new(main));
         let (written, hears) = sync_channel(1);
         let rest_is_due = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&rest_is_due);
-        let work = move || run(&connection.inner, pass_pages, &hears, &shared);
+        let work = move || run(&connection.inner, main, pass_pages, &hears, &shared);
         let thread = behind::spawn("wal-folding", work).map_err(|error| StoreError::Engine(error.to_string()))?;
         Ok(Self { written: Some(written), rest_is_due, thread: Some(thread) })
     }
@@ -59,16 +65,24 @@ impl Drop for Folding {
     }
 }
 
-fn run(connection: &rusqlite::Connection, pass_pages: i64, written: &Receiver<()>, rest_is_due: &AtomicBool) {
+fn run(
+    connection: &rusqlite::Connection,
+    main: &File,
+    pass_pages: i64,
+    written: &Receiver<()>,
+    rest_is_due: &AtomicBool,
+) {
     let mut is_well = true;
     while written.recv().is_ok() {
-        match pass(connection, pass_pages) {
-            Ok(is_due) => {
-                if is_due {
-                    rest_is_due.store(true, Ordering::Release);
-                }
-                is_well = true;
+        let passed = pass(connection, pass_pages).map_err(StoreError::from).and_then(|is_due| {
+            if is_due {
+                main.sync_data().map_err(|error| StoreError::Engine(error.to_string()))?;
+                rest_is_due.store(true, Ordering::Release);
             }
+            Ok(())
+        });
+        match passed {
+            Ok(()) => is_well = true,
             Err(error) if is_well => {
                 tracing::warn!(%error, "the WAL is not folded in for now; the writer does it");
                 is_well = false;
