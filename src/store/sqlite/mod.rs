@@ -165,7 +165,7 @@ impl SqliteStore {
             }
         };
         inner.pragma_update(None, "temp_store", "MEMORY")?;
-        inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+        keep_statements(&inner)?;
         match self.access {
             // All that is read is of one moment, even if this is no copy and somebody goes on writing.
             Access::Copy => inner.execute_batch("BEGIN")?,
@@ -248,7 +248,7 @@ impl SqliteConnection {
         if mode != "wal" || synchronous != 2 {
             return Err(StoreError::Engine(format!("journal_mode is {mode}, synchronous is {synchronous}")));
         }
-        inner.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+        keep_statements(&inner)?;
         let connection = Self::from(inner);
         connection.fold_every(FOLDED_EVERY_BYTES)?;
         Ok(connection)
@@ -370,6 +370,14 @@ impl Connection for SqliteConnection {
     }
 }
 
+/// Statements are kept as they were first prepared. Without the planner's guarantee of stable plans each one whose plan might do
+/// with another value, such as a limit, would be prepared anew each time that it is run.
+fn keep_statements(connection: &rusqlite::Connection) -> Result<(), StoreError> {
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+    Ok(())
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) {
@@ -383,6 +391,7 @@ impl From<rusqlite::Error> for StoreError {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use rusqlite::StatementStatus::RePrepare;
     use std::fs;
 
     /// A database with one row that stands in the `-wal` file alone, and the writer that keeps it there.
@@ -412,6 +421,21 @@ mod tests {
     fn names(directory: &Path) -> Vec<String> {
         let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.collect()
+    }
+
+    #[test]
+    fn no_statement_is_prepared_anew_for_another_value() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let store = SqliteStore::open(&path, Timestamp::EPOCH).unwrap();
+        for mut connection in [store.open_writer().unwrap(), store.open_reader().unwrap()] {
+            let sql = "SELECT number FROM log WHERE node > $1 ORDER BY node LIMIT $2";
+            for rows_max in 1..=3 {
+                connection.query(sql, &[Value::Text("main"), Value::Int(rows_max)], &mut |_| Ok(())).unwrap();
+            }
+            assert_eq!(connection.inner.prepare_cached(sql).unwrap().get_status(RePrepare), 0);
+        }
     }
 
     #[test]
