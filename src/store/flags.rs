@@ -10,7 +10,7 @@ pub fn insert(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Resu
 }
 
 /// Flags of one statement: an import brings a million, and each statement has its price.
-const BULK_ROWS: usize = 32;
+const BULK_ROWS: usize = 16;
 const FLAG_COLUMNS: usize = 12;
 const VERSION_COLUMNS: usize = 4;
 const INSERT_FLAG: &str = "INSERT INTO flag (id, subject, verdict, category, case_ref, state, version, since, \
