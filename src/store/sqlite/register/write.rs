@@ -269,17 +269,16 @@ fn write_row(
         Value::count(version.change)?,
         Value::Int(content),
     ];
-    let rest = match known {
-        Some(known) => vec![Value::Int(known.place)],
-        None => vec![
-            Value::Blob(flag.id.as_bytes()),
-            Value::Text(flag.subject.kind().as_str()),
-            Value::Text(flag.subject.institution().unwrap_or_default()),
-            Value::Text(flag.source.kind.as_str()),
-            Value::count(flag.raised_at.as_ms())?,
-        ],
+    let (sql, rest) = match known {
+        Some(known) => (UPDATE_FLAG, vec![Value::Int(known.place)]),
+        None => {
+            let id = Value::Blob(flag.id.as_bytes());
+            let kind = Value::Text(flag.subject.kind().as_str());
+            let institution = Value::Text(flag.subject.institution().unwrap_or_default());
+            let source = Value::Text(flag.source.kind.as_str());
+            (INSERT_FLAG, vec![id, kind, institution, source, Value::count(flag.raised_at.as_ms())?])
+        }
     };
-    let sql = if known.is_some() { UPDATE_FLAG } else { INSERT_FLAG };
     connection.execute(sql, &[newest.as_slice(), &rest].concat())?;
     Ok(known.map_or_else(|| connection.inner.last_insert_rowid(), |known| known.place))
 }
