@@ -122,7 +122,7 @@ impl Home {
     }
 
     fn stored(&self) -> Vec<u64> {
-        let heads = self.store.find(|connection| canhbao::store::tally::heads(connection, self.log)).unwrap();
+        let heads = self.store.find(|connection| canhbao::store::tally::heads(connection, self.log, 0)).unwrap();
         heads.into_iter().map(|head| head.first_index).collect()
     }
 

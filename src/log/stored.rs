@@ -61,12 +61,9 @@ pub fn each_entry(
 ) -> Result<(), StoreError> {
     let mut next = first;
     while next < end {
-        let head = store::log::batch_at(connection, log, next)?;
-        let (from, size) = head.map_or((next, 1), |batch| (batch.first_index, batch.size.max(1)));
-        // Not many more than are wanted, if those that follow are about as large.
-        let at_once = u32::try_from((end - from).div_ceil(size)).unwrap_or(u32::MAX).min(BATCHES_READ_AT_ONCE);
+        let from = store::log::batch_at(connection, log, next)?.map_or(next, |batch| batch.first_index);
         let before = next;
-        store::log::stream(connection, log, from, at_once, &mut |batch| {
+        store::log::stream_to(connection, log, (from, end - 1), BATCHES_READ_AT_ONCE, &mut |batch| {
             for (index, bytes) in (batch.first_index..end).zip(entries_of(&batch.entries)) {
                 let bytes = bytes.ok_or(StoreError::Corrupt("a torn batch"))?;
                 if index == next {

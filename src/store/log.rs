@@ -153,12 +153,23 @@ pub fn stream(
     batches_max: u32,
     each: &mut dyn FnMut(LogBatch) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    stream_to(connection, log, (index, LOG_PLACES - 1), batches_max, each)
+}
+
+/// As `stream`, up to the batch that holds the entry at `last`.
+pub fn stream_to(
+    connection: &mut dyn Connection,
+    log: LogNumber,
+    (index, last): (u64, u64),
+    batches_max: u32,
+    each: &mut dyn FnMut(LogBatch) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     // An archive that ends after `index` is one of this log.
     connection.query(
         "SELECT place, size, at_min, at_max, entries FROM log_batch WHERE place <= $1 AND place >= COALESCE((SELECT \
          place + size FROM log_archive WHERE place <= $2 AND place + size > $3 ORDER BY place DESC LIMIT 1), $4) \
          ORDER BY place LIMIT $5",
-        &[log.last_place()?, log.last_place()?, log.place(index)?, log.place(index)?, Value::Int(batches_max.into())],
+        &[log.place(last)?, log.last_place()?, log.place(index)?, log.place(index)?, Value::Int(batches_max.into())],
         &mut |row| each(read_batch(log, row)?),
     )
 }

@@ -13,12 +13,12 @@ pub struct Head {
     pub last_day: Day,
 }
 
-/// The segments of a log that are counted, in order.
-pub fn heads(connection: &mut dyn Connection, log: LogNumber) -> Result<Vec<Head>, StoreError> {
+/// The segments of a log that are counted, in order, from the one at `from` on.
+pub fn heads(connection: &mut dyn Connection, log: LogNumber, from: u64) -> Result<Vec<Head>, StoreError> {
     let mut found = Vec::new();
     connection.query(
         "SELECT place, seal, first_day, last_day FROM tally WHERE place >= $1 AND place <= $2 ORDER BY place",
-        &[log.place(0)?, log.last_place()?],
+        &[log.place(from)?, log.last_place()?],
         &mut |row| {
             let first_index = log.index(row.count(0)?)?;
             let (first_day, last_day) = (day(row, 2)?, day(row, 3)?);

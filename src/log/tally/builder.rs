@@ -160,7 +160,7 @@ impl Builder {
         for (node, log) in self.store.find(|connection| store::log::all(connection))? {
             let is_own = node == self.shared.node;
             let (first, heads) = self.store.find(|connection| {
-                Ok((store::log::first_index(connection, log)?, store::tally::heads(connection, log)?))
+                Ok((store::log::first_index(connection, log)?, store::tally::heads(connection, log, 0)?))
             })?;
             for head in heads {
                 let is_kept = match self.store.find(|connection| stored(connection, log, &head))? {
@@ -187,7 +187,7 @@ impl Builder {
     fn next_segment(&mut self, log: LogNumber, first: u64) -> Result<u64, StoreError> {
         let known = self.next.get(&log).copied().unwrap_or(0);
         let mut next = known.max(first.next_multiple_of(SEGMENT_ENTRIES));
-        for head in self.store.find(|connection| store::tally::heads(connection, log))? {
+        for head in self.store.find(|connection| store::tally::heads(connection, log, next))? {
             if head.first_index == next {
                 next += SEGMENT_ENTRIES;
             }

@@ -33,7 +33,7 @@ pub fn reach(
         let first = store::log::first_index(registry, log)?;
         let (mut sound, mut unsound) = (BTreeMap::new(), Vec::new());
         if let Some(tallies) = tallies.as_deref_mut() {
-            for head in store::tally::heads(tallies, log)? {
+            for head in store::tally::heads(tallies, log, 0)? {
                 let root = store::tree::tile_root(registry, log, head.first_index, SEGMENT_LEVEL)?;
                 let body = store::tally::body(tallies, log, head.first_index)?;
                 match root.zip(body).filter(|(root, body)| unsealed(root, &head, body).is_some()) {

@@ -46,7 +46,7 @@ impl Counts {
         let (mut from, mut to, mut behind, mut plans) = (Vec::new(), Vec::new(), 0, Vec::new());
         for (node, log) in store::log::all(connection)? {
             let (first, end) = (store::log::first_index(connection, log)?, store::log::end(connection, log)?.0);
-            let heads = store::tally::heads(connection, log)?;
+            let heads = store::tally::heads(connection, log, 0)?;
             let heads: BTreeMap<u64, Head> = heads.into_iter().map(|head| (head.first_index, head)).collect();
             let begin = begin(&heads, first);
             behind += self.uncounted(log, begin, first, end, &heads);
