@@ -121,16 +121,16 @@ impl Home {
         tally
     }
 
-    fn stored(&self) -> Vec<u64> {
-        let heads = self.store.find(|connection| canhbao::store::tally::heads(connection, self.log, 0)).unwrap();
+    fn stored(&self, from: u64) -> Vec<u64> {
+        let heads = self.store.find(|connection| canhbao::store::tally::heads(connection, self.log, from)).unwrap();
         heads.into_iter().map(|head| head.first_index).collect()
     }
 
     fn wait_for(&self, segments: u64) {
         let watch = Stopwatch::start();
         let expected: Vec<u64> = (0..segments).map(|segment| segment * SEGMENT_ENTRIES).collect();
-        while self.stored() != expected {
-            assert!(watch.elapsed() < Duration::from_secs(60), "stored are {:?}", self.stored());
+        while self.stored(0) != expected {
+            assert!(watch.elapsed() < Duration::from_secs(60), "stored are {:?}", self.stored(0));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -206,6 +206,7 @@ fn figures_are_the_same_before_while_and_after_segments_are_stored() {
     home.append(end, later);
     assert_eq!(named(&home.figures(&tallies, all())), by_hand(later, all()));
     home.wait_for(3);
+    assert_eq!(home.stored(SEGMENT_ENTRIES), [SEGMENT_ENTRIES, 2 * SEGMENT_ENTRIES]);
     tallies.close();
     let again = home.start();
     assert_eq!(named(&home.figures(&again, all())), by_hand(later, all()));
