@@ -435,6 +435,34 @@ fn what_was_left_to_the_system_is_used_while_that_runs_and_made_anew_after_it_st
 }
 
 #[test]
+fn much_that_goes_in_at_once_is_left_to_the_system_and_little_is_not() {
+    let raised = Raised {
+        subject: 0,
+        linked: None,
+        text: 0,
+        case: 0,
+        unit: 0,
+        coordinating: None,
+        category: 0,
+        verdict: 0,
+        source: 0,
+        urgent: false,
+        at: 0,
+    };
+    for (count, is_left) in [(99, false), (100, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = RegisterFile::at(&directory.path().join("register.sqlite3"));
+        let nothing = Covered::nothing("registry.example".to_owned(), at(0));
+        let mut writer = file.create(&nothing).unwrap();
+        let version = |change| Version { flag: propose(&raised, change), change, at: at(change) };
+        let versions: Vec<_> = (1..=count).map(version).collect();
+        let covered = Covered { change: count, ..nothing };
+        writer.write(&WrittenPage { versions: &versions, covered: &covered, goes_on: GoesOn::No }).unwrap();
+        assert_eq!(directory.path().join("register.unsynced").exists(), is_left, "{count} versions");
+    }
+}
+
+#[test]
 fn after_a_clean_end_nothing_is_left_to_the_system() {
     let directory = tempfile::tempdir().unwrap();
     let file = RegisterFile::at(&directory.path().join("register.sqlite3"));

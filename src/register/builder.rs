@@ -17,6 +17,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const PAGE_VERSIONS: u32 = 1_000;
 /// Between two full pages, so that a check that arrives meanwhile finds a processor.
 const PAUSE: Duration = Duration::from_millis(2);
+/// What comes so soon after something else goes in together, unless a reader waits for it: one by one, much more is written.
+const GATHERS: Duration = Duration::from_millis(50);
 
 pub(super) struct Builder {
     store: Arc<dyn Store>,
@@ -123,11 +125,18 @@ impl Builder {
         if goes_on == GoesOn::No {
             writer.rest().map_err(Ended::View)?;
         }
-        let (time, wakes): (_, fn(&mut State, u64) -> bool) = match goes_on {
-            GoesOn::No => (LOOK_EVERY, |state, covered| state.told > covered || state.is_doubted),
-            GoesOn::Yes => (PAUSE, |_, _| false),
+        let waits = |time, wakes: fn(&State, u64) -> bool| {
+            self.shared.waits(time, |state| !state.is_stopping && !wakes(state, covered.change))
         };
-        let mut state = self.shared.waits(time, |state| !state.is_stopping && !wakes(state, covered.change));
+        let mut state = match goes_on {
+            GoesOn::Yes => waits(PAUSE, |_, _| false),
+            GoesOn::No => {
+                if !versions.is_empty() {
+                    drop(waits(GATHERS, |state, covered| state.wanted > covered || state.is_doubted));
+                }
+                waits(LOOK_EVERY, |state, covered| state.told > covered || state.is_doubted)
+            }
+        };
         if state.is_stopping {
             return Err(Ended::Stopped);
         }

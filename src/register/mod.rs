@@ -33,6 +33,8 @@ struct State {
     covered: u64,
     /// There is a change of this number.
     told: u64,
+    /// A reader must not miss the change of this number.
+    wanted: u64,
     /// A reader could not read.
     is_doubted: bool,
     is_stopping: bool,
@@ -70,7 +72,12 @@ impl Register {
         work: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let is_behind = |state: &mut State| state.covered < version && !state.is_stopping;
-        let waited = self.shared.turn.wait_timeout_while(self.shared.state(), CATCH_UP_TIME_MAX, is_behind);
+        let mut state = self.shared.state();
+        if state.covered < version {
+            state.wanted = state.wanted.max(version);
+            self.shared.turn.notify_all();
+        }
+        let waited = self.shared.turn.wait_timeout_while(state, CATCH_UP_TIME_MAX, is_behind);
         drop(waited);
         let found = self.shared.file.read(work);
         if found.is_err() {

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(super) const VERSIONS_MAX: u32 = (1 << 20) - 1;
 /// As many pages are committed together: the more, the less is written in all.
 const OPEN_PAGES_MAX: u32 = 32;
+/// So many at once are left to the system, which brings them to the disk in its own time.
+const MUCH_VERSIONS: usize = 100;
 /// After much was put in: by then the system has brought most of it to the disk, in its own time.
 const SYNCED_AFTER: Duration = Duration::from_secs(60);
 
@@ -136,11 +138,12 @@ impl Writer {
     /// Writes a page, in the order given; true if it is committed, whole, with those before it. After an error the writer is of
     /// no more use, and what was not committed is undone.
     pub fn write(&mut self, page: &WrittenPage<'_>) -> Result<bool, StoreError> {
-        if page.goes_on == GoesOn::Yes {
+        let is_much = page.goes_on == GoesOn::Yes || page.versions.len() >= MUCH_VERSIONS;
+        if is_much {
             self.hurried = Stopwatch::start();
         }
         if self.open_pages == 0 {
-            if page.goes_on == GoesOn::Yes && !self.unsynced.is_marked() && self.unsynced.mark()? {
+            if is_much && !self.unsynced.is_marked() && self.unsynced.mark()? {
                 self.choose_sync()?;
             }
             self.connection.begin()?;
