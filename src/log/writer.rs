@@ -28,6 +28,8 @@ const LINGER_RECORDS_MIN: usize = 8;
 /// The longer the more are waiting, since they wait for each other anyway.
 const LINGER_PER_RECORD: Duration = Duration::from_micros(15);
 const LINGER_MAX: Duration = Duration::from_millis(1);
+/// What the database does between two transactions waits until nobody waits for a commit, but not for more batches than these.
+const BATCHES_BEFORE_REST_MAX: u32 = 8;
 /// Between attempts to reach a database that is gone.
 const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 /// A batch that the database keeps undoing is given up after this long; its requests end soon after.
@@ -45,6 +47,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     /// Records in the last batch.
     last_size: usize,
+    /// Batches that followed at once on the one before.
+    without_rest: u32,
     limits: Limits,
     publish: Box<dyn Publish>,
     messages: Receiver<Message>,
@@ -78,6 +82,7 @@ impl Writer {
             head: Arc::new(ArcSwap::from_pointee(head)),
             clock: opening.clock,
             last_size: 0,
+            without_rest: 0,
             limits: opening.limits,
             publish,
             messages,
@@ -118,7 +123,6 @@ impl Writer {
             if self.write(batch).is_err() {
                 return End::Failed;
             }
-            self.link.connection().rest();
             let due = self.tree.due_in().is_some_and(|wait| closed || wait.is_zero());
             if due && let Err(error) = self.write_checkpoint() {
                 tracing::error!(%error, "a checkpoint failed; the log takes no more");
@@ -158,13 +162,10 @@ impl Writer {
         if self.closing {
             return (batch, true);
         }
-        let mut next = match self.tree.due_in() {
-            None => self.messages.recv().ok(),
-            Some(wait) => match self.messages.recv_timeout(wait) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => return (batch, false),
-                Err(RecvTimeoutError::Disconnected) => None,
-            },
+        let mut next = match self.next_message() {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => return (batch, false),
+            Err(RecvTimeoutError::Disconnected) => None,
         };
         if self.last_size >= LINGER_RECORDS_MIN {
             // Under load a commit costs the processor more than the wait costs the clients: let more gather.
@@ -195,6 +196,21 @@ impl Writer {
         self.depth.store(batch.len(), Ordering::Relaxed);
         self.last_size = batch.len();
         (batch, closed)
+    }
+
+    /// What waits already, or what comes before a checkpoint is due.
+    fn next_message(&mut self) -> Result<Message, RecvTimeoutError> {
+        let waiting = self.messages.try_recv();
+        self.without_rest = if waiting.is_ok() { self.without_rest + 1 } else { BATCHES_BEFORE_REST_MAX };
+        if self.without_rest >= BATCHES_BEFORE_REST_MAX {
+            self.without_rest = 0;
+            self.link.connection().rest();
+        }
+        match (waiting, self.tree.due_in()) {
+            (Ok(message), _) => Ok(message),
+            (Err(_), None) => Ok(self.messages.recv()?),
+            (Err(_), Some(wait)) => self.messages.recv_timeout(wait),
+        }
     }
 
     /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end. Where others share
