@@ -1,6 +1,8 @@
 -- The database of an embedded registry (SQLite). Times are milliseconds since 1970-01-01T00:00:00Z; ids are the
 -- 16 bytes of a UUIDv7 (on the wire a TypeID); truth values are 0 and 1; enum values are the names of openapi.yaml.
 -- Every row below is written by the log's writer in the transaction that writes the entry of the act, and by nothing else.
+-- Tables whose rows hold a whole document have row numbers: new rows fill up pages one after the other, and only the small
+-- entries of the key's index go where the key says. The others are kept by their key alone.
 
 -- Which numbered migrations have run.
 CREATE TABLE schema_migration (
@@ -91,7 +93,7 @@ CREATE TABLE flag_version (
     change      INTEGER NOT NULL, -- number of the change that wrote it; who, when and where stand there and in body
     body        TEXT    NOT NULL, -- JSON of the whole flag
     PRIMARY KEY (flag, version)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- For the other nodes, which follow the changes by number.
 CREATE INDEX flag_version_by_change ON flag_version (change);
@@ -107,7 +109,7 @@ CREATE TABLE objection (
     filed       INTEGER NOT NULL, -- number of the change that filed it
     change      INTEGER NOT NULL, -- number of the change that wrote this version
     body        TEXT    NOT NULL  -- JSON of the whole objection
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- A party has one open objection to a flag.
 CREATE UNIQUE INDEX objection_open ON objection (flag, party) WHERE state = 'open';
@@ -158,7 +160,7 @@ CREATE TABLE import (
     once        TEXT,             -- digest of the file and of how it is read, once for each unit; NULL: it may come again
     step        INTEGER NOT NULL, -- 1 and counting with everything that is written of it
     body        TEXT    NOT NULL  -- JSON of the whole import: counts, samples, who and when
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- The same file again changes nothing.
 CREATE UNIQUE INDEX import_by_file ON import (unit, once);
@@ -171,7 +173,7 @@ CREATE TABLE import_part (
     flags       BLOB    NOT NULL, -- ids of the flags that the rows became, 16 bytes each
     report      TEXT    NOT NULL, -- the rows' lines of the report: no value of theirs
     PRIMARY KEY (import, first_row)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- The first answer to each creating request with an Idempotency-Key, so that its repetition gets the same.
 CREATE TABLE kept_answer (
@@ -186,7 +188,7 @@ CREATE TABLE kept_answer (
     etag        TEXT    NOT NULL, -- ETag header
     body        BLOB    NOT NULL, -- exact body
     PRIMARY KEY (client, key)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- What became of the transactions of checks, as the banks that asked told it: once for each check.
 CREATE TABLE check_outcome (

@@ -9,7 +9,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// What the first schema for this engine has from the start.
 const FIRST: i64 = 4;
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration `FIRST` + 1 + k.
-const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES, IMPORTS, ANSWERED];
+const MIGRATIONS: &[&str] = &[LIFE, VIEW, OUTCOMES, IMPORTS, ANSWERED, NUMBERED];
 const LIFE: &str = r#"
 ALTER TABLE party ADD COLUMN parent TEXT COLLATE "C";
 ALTER TABLE flag ADD COLUMN unit TEXT COLLATE "C" NOT NULL DEFAULT '';
@@ -133,6 +133,8 @@ FOR EACH ROW EXECUTE FUNCTION refuse_change('answers are append-only');
 CREATE TRIGGER archived_answer_is_never_emptied BEFORE TRUNCATE ON archived_answer
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('answers are append-only');
 "#;
+/// Rows that hold a whole document have numbers: here all rows have.
+const NUMBERED: &str = "";
 /// Held by whoever changes the schema: `canhbao` in bytes.
 const SCHEMA_LOCK: i64 = 0x63_61_6e_68_62_61_6f;
 

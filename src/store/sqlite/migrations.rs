@@ -6,7 +6,7 @@ use crate::store::{Connection, StoreError, Value};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 /// What brings a database made by an older version up to `SCHEMA`: entry k is migration k + 2.
-pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES, IMPORTS, ANSWERED];
+pub(super) const MIGRATIONS: &[&str] = &[TREE, ARCHIVE, NODES, LIFE, VIEW, OUTCOMES, IMPORTS, ANSWERED, NUMBERED];
 const TREE: &str = "
 CREATE TABLE log_tile (place INTEGER NOT NULL PRIMARY KEY, root BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE log_checkpoint (place INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
@@ -108,6 +108,56 @@ BEGIN SELECT RAISE (ABORT, 'answers are append-only'); END;
 CREATE TRIGGER archived_answer_is_never_deleted BEFORE DELETE ON archived_answer
 BEGIN SELECT RAISE (ABORT, 'answers are append-only'); END;
 ";
+/// Rows that hold a whole document get numbers. A new table takes the name of the old one after that is gone, and with it its
+/// indexes and triggers; what refers to it follows.
+const NUMBERED: &str = "
+CREATE TABLE numbered_flag_version (flag BLOB NOT NULL, version INTEGER NOT NULL, change INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (flag, version)) STRICT;
+INSERT INTO numbered_flag_version (flag, version, change, body)
+    SELECT flag, version, change, body FROM flag_version ORDER BY flag, version;
+DROP TABLE flag_version;
+ALTER TABLE numbered_flag_version RENAME TO flag_version;
+CREATE INDEX flag_version_by_change ON flag_version (change);
+CREATE TRIGGER flag_version_is_never_updated BEFORE UPDATE ON flag_version
+BEGIN SELECT RAISE (ABORT, 'versions are append-only'); END;
+CREATE TRIGGER flag_version_is_never_deleted BEFORE DELETE ON flag_version
+BEGIN SELECT RAISE (ABORT, 'versions are append-only'); END;
+CREATE TABLE numbered_objection (id BLOB NOT NULL PRIMARY KEY, flag BLOB NOT NULL, party TEXT NOT NULL, state TEXT NOT NULL,
+    deadline INTEGER NOT NULL, version INTEGER NOT NULL, filed INTEGER NOT NULL, change INTEGER NOT NULL, body TEXT NOT NULL)
+    STRICT;
+INSERT INTO numbered_objection (id, flag, party, state, deadline, version, filed, change, body)
+    SELECT id, flag, party, state, deadline, version, filed, change, body FROM objection ORDER BY id;
+DROP TABLE objection;
+ALTER TABLE numbered_objection RENAME TO objection;
+CREATE UNIQUE INDEX objection_open ON objection (flag, party) WHERE state = 'open';
+CREATE INDEX objection_by_flag ON objection (flag, id);
+CREATE INDEX objection_by_party ON objection (party, id);
+CREATE INDEX objection_by_state ON objection (state, id);
+CREATE TABLE numbered_import (id BLOB NOT NULL PRIMARY KEY, unit TEXT NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL,
+    once TEXT, step INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+INSERT INTO numbered_import (id, unit, node, state, once, step, body)
+    SELECT id, unit, node, state, once, step, body FROM import ORDER BY id;
+CREATE TABLE numbered_import_part (import BLOB NOT NULL REFERENCES numbered_import (id), first_row INTEGER NOT NULL,
+    last_row INTEGER NOT NULL, flags BLOB NOT NULL, report TEXT NOT NULL, PRIMARY KEY (import, first_row)) STRICT;
+INSERT INTO numbered_import_part (import, first_row, last_row, flags, report)
+    SELECT import, first_row, last_row, flags, report FROM import_part ORDER BY import, first_row;
+DROP TABLE import_part;
+DROP TABLE import;
+ALTER TABLE numbered_import RENAME TO import;
+ALTER TABLE numbered_import_part RENAME TO import_part;
+CREATE UNIQUE INDEX import_by_file ON import (unit, once);
+CREATE TRIGGER import_part_is_never_updated BEFORE UPDATE ON import_part
+BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
+CREATE TRIGGER import_part_is_never_deleted BEFORE DELETE ON import_part
+BEGIN SELECT RAISE (ABORT, 'reports are append-only'); END;
+CREATE TABLE numbered_kept_answer (client TEXT NOT NULL, key TEXT NOT NULL, request BLOB NOT NULL, at INTEGER NOT NULL,
+    node TEXT NOT NULL, log_index INTEGER NOT NULL, status INTEGER NOT NULL, location TEXT NOT NULL, etag TEXT NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (client, key)) STRICT;
+INSERT INTO numbered_kept_answer (client, key, request, at, node, log_index, status, location, etag, body)
+    SELECT client, key, request, at, node, log_index, status, location, etag, body FROM kept_answer ORDER BY client, key;
+DROP TABLE kept_answer;
+ALTER TABLE numbered_kept_answer RENAME TO kept_answer;
+";
 
 /// Runs what is missing, each migration in a transaction of its own.
 pub(super) fn migrate(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
@@ -178,13 +228,25 @@ mod tests {
         found
     }
 
+    /// The tables with how they keep their rows.
+    fn tables(connection: &mut dyn Connection) -> Vec<(String, i64, i64, i64)> {
+        let mut found = Vec::new();
+        let sql = "SELECT name, ncol, wr, strict FROM pragma_table_list WHERE schema = 'main' ORDER BY name";
+        let each = &mut |row: &dyn crate::store::Row| {
+            found.push((row.text(0)?.to_owned(), row.int(1)?, row.int(2)?, row.int(3)?));
+            Ok(())
+        };
+        connection.query(sql, &[], each).unwrap();
+        found
+    }
+
     #[test]
-    fn a_database_from_before_archives_gets_the_triggers_of_a_new_one() {
+    fn a_database_from_before_archives_gets_the_tables_and_triggers_of_a_new_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("registry.db");
         SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
         let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
-        let new = made(writer.as_mut());
+        let (new, new_tables) = (made(writer.as_mut()), tables(writer.as_mut()));
         for sql in [
             "DROP TABLE log_archive",
             "DROP TRIGGER log_batch_is_never_deleted",
@@ -194,9 +256,11 @@ mod tests {
             "ALTER TABLE registry DROP COLUMN pepper",
             "ALTER TABLE log DROP COLUMN epoch",
             "ALTER TABLE log DROP COLUMN heard_at",
-            "DROP INDEX flag_version_by_change",
             "CREATE INDEX flag_by_state ON flag (state, id)",
             "DROP TABLE objection",
+            "DROP TABLE flag_version",
+            "CREATE TABLE flag_version (flag BLOB NOT NULL, version INTEGER NOT NULL, change INTEGER NOT NULL, body TEXT \
+             NOT NULL, PRIMARY KEY (flag, version)) STRICT, WITHOUT ROWID",
             "DROP TABLE correction",
             "DROP TABLE correction_party",
             "ALTER TABLE flag DROP COLUMN unit",
@@ -213,6 +277,7 @@ mod tests {
         drop(writer);
         let mut writer = SqliteStore::open(&path, Timestamp::EPOCH).unwrap().writer().unwrap();
         assert_eq!(made(writer.as_mut()), new);
+        assert_eq!(tables(writer.as_mut()), new_tables);
         let sql = "SELECT place, size, at_max, sealed_at, file_name, digest FROM log_archive";
         writer.query(sql, &[], &mut |_| Ok(())).unwrap();
     }
