@@ -216,6 +216,9 @@ impl Connection for SharedConnection {
         self.lives()?;
         self.inner.undo_part()
     }
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
     fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
         self.lives()?;
         self.inner.hold_log(number, epoch)

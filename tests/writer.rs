@@ -99,6 +99,9 @@ impl Connection for BrokenConnection {
     fn undo_part(&mut self) -> Result<(), StoreError> {
         self.inner.undo_part()
     }
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
     fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {
         self.inner.hold_log(number, epoch)
     }

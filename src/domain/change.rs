@@ -45,7 +45,7 @@ impl Change {
         self.parts().iter().flat_map(|part| match part {
             Self::Flag { flag, .. } => std::slice::from_ref(flag.as_ref()),
             Self::Flags(flags) => flags.as_slice(),
-            Self::Import(step) => step.flags.as_slice(),
+            Self::Import(step) => step.flags(),
             Self::Party { .. }
             | Self::Client { .. }
             | Self::Objection { .. }

@@ -146,7 +146,8 @@ impl<'a> Steps<'a> {
         let written = flags.len();
         let node = self.registry.node.to_owned();
         self.import = next.clone();
-        let step = ImportStep { follows, import: next, node, part, flags };
+        let step = ImportStep::new(follows, next, node).and_then(|step| step.with_flags(part, flags));
+        let step = step.map_err(|error| Stop::Failed(error.to_string()))?;
         let change = Change::Import(Box::new(step));
         loop {
             if self.registry.imports.signal.is_stopping() {

@@ -90,8 +90,8 @@ impl Registry {
         let mut entry = self.entry(Act::ImportReceive, call);
         entry.resource = Some(Resource::Import(import.id));
         let (body, location) = (render(&ImportView::new(&import))?, format!("/v1/imports/{}", import.id));
-        let step =
-            ImportStep { follows, import: import.clone(), node: self.node.to_owned(), part: None, flags: Vec::new() };
+        let step = ImportStep::new(follows, import.clone(), self.node.to_owned());
+        let step = step.map_err(|error| Error::Internal(error.to_string()))?;
         let etag = etag(import.version);
         let made = self.create(call, key, entry, Change::Import(Box::new(step)), body, etag, location.clone()).await;
         let is_for_nobody = match &made {
@@ -235,8 +235,8 @@ impl Registry {
         entry.resource = Some(Resource::Import(id));
         let (body, etag) = (render(&ImportView::new(&moved))?, etag(moved.version));
         let follows = Some(import.step);
-        let node = self.node.to_owned();
-        let step = ImportStep { follows, import: moved, node, part: None, flags: Vec::new() };
+        let step = ImportStep::new(follows, moved, self.node.to_owned());
+        let step = step.map_err(|error| Error::Internal(error.to_string()))?;
         let answered = self.answer_changing(entry, Change::Import(Box::new(step)), body, etag).await?;
         self.imports.signal.wake();
         Ok(answered)

@@ -94,7 +94,7 @@ fn apply_part(connection: &mut dyn Connection, change: &Change, number: u64) -> 
         Change::Flag { replaces: Replaces::Version(version), flag } => {
             flags::update(connection, flag, *version, number)
         }
-        Change::Flags(new) => flags::insert_all(connection, &new.iter().collect::<Vec<_>>(), number),
+        Change::Flags(new) => flags::insert_all(connection, flags::Version::of_all(new)?, number),
         Change::Import(step) => imports::apply(connection, step, number),
         Change::Party { replaces: Replaces::Nothing, party } => access::insert_party(connection, party, number),
         Change::Party { replaces: Replaces::Version(version), party } => {

@@ -2,14 +2,34 @@
 
 use super::{Connection, Row, Statement, StoreError, Value};
 use crate::domain::{Category, Flag, FlagId, ListedFlag, Subject, Timestamp, Verdict};
+use std::borrow::Cow;
 use std::sync::LazyLock;
+
+/// A version of a flag as it is stored.
+pub struct Version<'a> {
+    pub flag: &'a Flag,
+    /// Its JSON.
+    pub body: Cow<'a, str>,
+}
+
+impl<'a> Version<'a> {
+    fn of(flag: &'a Flag) -> Result<Self, StoreError> {
+        let body = serde_json::to_string(flag).map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
+        Ok(Self { flag, body: body.into() })
+    }
+
+    pub fn of_all(flags: &'a [Flag]) -> Result<Vec<Self>, StoreError> {
+        flags.iter().map(Self::of).collect()
+    }
+}
 
 /// Stores a new flag; false if the id is taken.
 pub fn insert(connection: &mut dyn Connection, flag: &Flag, change: u64) -> Result<bool, StoreError> {
-    insert_all(connection, &[flag], change)
+    insert_all(connection, vec![Version::of(flag)?], change)
 }
 
-/// Flags of one statement: an import brings a million, and each statement has its price.
+/// Flags of one statement where it has a way to go: an import brings a million. Nearby a row has a statement of its own, since
+/// SQLite copies the pages that a statement of many rows changes, to undo it if it fails half way.
 const BULK_ROWS: usize = 16;
 const FLAG_COLUMNS: usize = 12;
 const VERSION_COLUMNS: usize = 4;
@@ -41,16 +61,18 @@ pub(super) fn with_rows(insert: &str, columns: usize, rows: usize) -> String {
 
 /// Stores new flags; false if one of the ids is taken, and then the caller undoes the part. They go in by their ids, so that
 /// each is put behind the one before, and pages fill up.
-pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<bool, StoreError> {
-    let mut flags = flags.to_vec();
-    flags.sort_by_key(|flag| flag.id);
+pub fn insert_all(
+    connection: &mut dyn Connection,
+    mut versions: Vec<Version<'_>>,
+    change: u64,
+) -> Result<bool, StoreError> {
+    versions.sort_by_key(|version| version.flag.id);
     let texts: Vec<(String, Option<String>)> =
-        flags.iter().map(|flag| (flag.subject.canonical(), linked_text(flag))).collect();
-    let all: Vec<(&Flag, &(String, Option<String>))> = flags.iter().copied().zip(&texts).collect();
-    let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
-    let parts = bulks.iter().map(|bulk| (INSERT_BULK.as_str(), bulk.as_slice()));
+        versions.iter().map(|version| (version.flag.subject.canonical(), linked_text(version.flag))).collect();
+    let all: Vec<(&Flag, &(String, Option<String>))> =
+        versions.iter().map(|version| version.flag).zip(&texts).collect();
     let mut statements = Vec::new();
-    for (sql, part) in parts.chain(rest.chunks(1).map(|one| (INSERT_ONE.as_str(), one))) {
+    for (sql, part) in by_statement(connection.is_far(), &all, &INSERT_ONE, &INSERT_BULK) {
         let mut values = Vec::with_capacity(part.len() * FLAG_COLUMNS);
         for (flag, (subject, linked)) in part {
             values.extend([
@@ -70,26 +92,33 @@ pub fn insert_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
         }
         statements.push(Statement { sql, values });
     }
-    write(connection, statements, &flags, change)
+    write(connection, statements, &versions, change)
+}
+
+/// The rows of each statement, with one for one row and one for many.
+fn by_statement<'a, T>(
+    is_far: bool,
+    rows: &'a [T],
+    one: &'static str,
+    bulk: &'static str,
+) -> impl Iterator<Item = (&'static str, &'a [T])> {
+    let (bulks, rest) = if is_far { rows.as_chunks::<BULK_ROWS>() } else { (&[][..], rows) };
+    let bulks = bulks.iter().map(move |part| (bulk, part.as_slice()));
+    bulks.chain(rest.chunks(1).map(move |part| (one, part)))
 }
 
 /// Runs what makes these versions the newest, and keeps them; false if not each of them was made the newest.
 fn write(
     connection: &mut dyn Connection,
     newest: Vec<Statement<'_>>,
-    flags: &[&Flag],
+    versions: &[Version<'_>],
     change: u64,
 ) -> Result<bool, StoreError> {
-    let bodies: Result<Vec<String>, _> = flags.iter().map(serde_json::to_string).collect();
-    let bodies = bodies.map_err(|_| StoreError::Corrupt("a flag that JSON cannot hold"))?;
-    let all: Vec<(&Flag, &String)> = flags.iter().copied().zip(&bodies).collect();
-    let (bulks, rest) = all.as_chunks::<BULK_ROWS>();
-    let parts = bulks.iter().map(|bulk| (INSERT_VERSION_BULK.as_str(), bulk.as_slice()));
     let made = newest.len();
     let mut statements = newest;
-    for (sql, part) in parts.chain(rest.chunks(1).map(|one| (INSERT_VERSION_ONE.as_str(), one))) {
+    for (sql, part) in by_statement(connection.is_far(), versions, &INSERT_VERSION_ONE, &INSERT_VERSION_BULK) {
         let mut values = Vec::with_capacity(part.len() * VERSION_COLUMNS);
-        for (flag, body) in part {
+        for Version { flag, body } in part {
             let version = Value::Int(flag.version.into());
             values.extend([Value::Blob(flag.id.as_bytes()), version, Value::count(change)?, Value::Text(body)]);
         }
@@ -97,7 +126,7 @@ fn write(
     }
     let touched = connection.execute_all(&statements)?;
     let (made, kept) = touched.split_at_checked(made).ok_or(StoreError::Corrupt("fewer answers than statements"))?;
-    let is_all = |touched: &[u64]| usize::try_from(touched.iter().sum::<u64>()) == Ok(flags.len());
+    let is_all = |touched: &[u64]| usize::try_from(touched.iter().sum::<u64>()) == Ok(versions.len());
     Ok(is_all(made) && is_all(kept))
 }
 
@@ -113,9 +142,9 @@ static MOVE_BULK: LazyLock<String> = LazyLock::new(|| {
 
 /// Replaces each flag's last version with the next, in which it moved to another state and nothing else; false if one is no
 /// longer in that version, and then the caller undoes the part.
-pub fn update_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64) -> Result<bool, StoreError> {
+pub fn update_all(connection: &mut dyn Connection, versions: &[Version<'_>], change: u64) -> Result<bool, StoreError> {
     let alike = |flag: &Flag| (flag.state.as_str(), flag.version, flag.since, flag.expires_at);
-    let mut sorted = flags.to_vec();
+    let mut sorted: Vec<&Flag> = versions.iter().map(|version| version.flag).collect();
     sorted.sort_by_key(|flag| (alike(flag), flag.id));
     let mut statements = Vec::new();
     for group in sorted.chunk_by(|a, b| alike(a) == alike(b)) {
@@ -134,7 +163,7 @@ pub fn update_all(connection: &mut dyn Connection, flags: &[&Flag], change: u64)
             statements.push(Statement { sql: MOVE_BULK.as_str(), values });
         }
     }
-    write(connection, statements, flags, change)
+    write(connection, statements, versions, change)
 }
 
 /// Replaces the version `replaces` with a newer one; false if that is not the version stored.
@@ -156,7 +185,7 @@ pub fn update(connection: &mut dyn Connection, flag: &Flag, replaces: u32, chang
     ];
     let sql = "UPDATE flag SET verdict = $1, category = $2, case_ref = $3, state = $4, version = $5, since = $6, \
                expires_at = $7, document = $8, linked = $9, unit = $10 WHERE id = $11 AND version = $12";
-    write(connection, vec![Statement { sql, values }], &[flag], change)
+    write(connection, vec![Statement { sql, values }], &[Version::of(flag)?], change)
 }
 
 fn linked_text(flag: &Flag) -> Option<String> {

@@ -17,14 +17,15 @@ pub fn apply(connection: &mut dyn Connection, step: &ImportStep, change: u64) ->
         return Ok(false);
     }
     if let Some(part) = &step.part {
-        insert_part(connection, step.import.id, part)?;
+        insert_part(connection, step.import().id, part)?;
     }
-    let (new, moved): (Vec<_>, Vec<_>) = step.flags.iter().partition(|flag| flag.version == 1);
-    Ok(flags::insert_all(connection, &new, change)? && flags::update_all(connection, &moved, change)?)
+    let versions = step.flags_with_json().map(|(flag, json)| flags::Version { flag, body: json.into() });
+    let (new, moved): (Vec<_>, Vec<_>) = versions.partition(|version| version.flag.version == 1);
+    Ok(flags::insert_all(connection, new, change)? && flags::update_all(connection, &moved, change)?)
 }
 
 fn insert(connection: &mut dyn Connection, step: &ImportStep) -> Result<bool, StoreError> {
-    let (import, body) = (&step.import, body(&step.import)?);
+    let (import, body) = (step.import(), step.import_json());
     let once = once(import);
     let rows = connection.execute(
         "INSERT INTO import (id, unit, node, state, once, step, body) VALUES ($1, $2, $3, $4, $5, $6, $7) \
@@ -36,14 +37,14 @@ fn insert(connection: &mut dyn Connection, step: &ImportStep) -> Result<bool, St
             Value::Text(import.state.as_str()),
             once.as_deref().map_or(Value::Null, Value::Text),
             Value::count(import.step)?,
-            Value::Text(&body),
+            Value::Text(body),
         ],
     )?;
     Ok(rows == 1)
 }
 
 fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> Result<bool, StoreError> {
-    let (import, body) = (&step.import, body(&step.import)?);
+    let (import, body) = (step.import(), step.import_json());
     // What was once given up stays so: the file may have come again meanwhile.
     let sql = if import.state == ImportState::Failed {
         "UPDATE import SET node = $1, state = $2, once = NULL, step = $3, body = $4 WHERE id = $5 AND step = $6"
@@ -56,7 +57,7 @@ fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> R
             Value::Text(&step.node),
             Value::Text(import.state.as_str()),
             Value::count(import.step)?,
-            Value::Text(&body),
+            Value::Text(body),
             Value::Blob(import.id.as_bytes()),
             Value::count(follows)?,
         ],
@@ -67,10 +68,6 @@ fn update(connection: &mut dyn Connection, step: &ImportStep, follows: u64) -> R
 /// What no second import of the unit may have. A dry run may come again.
 fn once(import: &Import) -> Option<String> {
     (!import.dry_run).then(|| import.fingerprint())
-}
-
-fn body(import: &Import) -> Result<String, StoreError> {
-    serde_json::to_string(import).map_err(|_| StoreError::Corrupt("an import that JSON cannot hold"))
 }
 
 fn insert_part(connection: &mut dyn Connection, import: ImportId, part: &ImportPart) -> Result<(), StoreError> {

@@ -101,6 +101,9 @@ pub trait Connection {
     /// Keeps a log's row from all who hold or change it, until the open transaction ends; false if its epoch is another one.
     fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError>;
 
+    /// Whether each statement goes to another process, so that few are better than many.
+    fn is_far(&self) -> bool;
+
     /// Does what nobody waits for; to be called between two transactions, after what has been answered.
     fn rest(&mut self) {}
 

@@ -154,16 +154,49 @@ pub struct ImportPart {
     pub report: String,
 }
 
-/// One step of an import: its new state with the part and the flags that belong to it. They are stored together.
+/// One step of an import: its new state with the part and the flags that belong to it. They are stored together. What is stored
+/// of them as JSON is made with the step, since whoever waits for the log's writer waits for all that it does.
 #[derive(Clone, Debug)]
 pub struct ImportStep {
     /// The step that it must follow; `None` for a new import.
     pub follows: Option<u64>,
-    pub import: Import,
     /// Which node works on it.
     pub node: String,
     pub part: Option<ImportPart>,
-    pub flags: Vec<Flag>,
+    import: Import,
+    flags: Vec<Flag>,
+    import_json: String,
+    flags_json: Vec<String>,
+}
+
+impl ImportStep {
+    /// A step that changes no flag.
+    pub fn new(follows: Option<u64>, import: Import, node: String) -> Result<Self, serde_json::Error> {
+        let import_json = serde_json::to_string(&import)?;
+        Ok(Self { follows, node, part: None, import, flags: Vec::new(), import_json, flags_json: Vec::new() })
+    }
+
+    pub fn with_flags(self, part: Option<ImportPart>, flags: Vec<Flag>) -> Result<Self, serde_json::Error> {
+        let json: Result<_, _> = flags.iter().map(serde_json::to_string).collect();
+        Ok(Self { part, flags, flags_json: json?, ..self })
+    }
+
+    pub fn import(&self) -> &Import {
+        &self.import
+    }
+
+    pub fn import_json(&self) -> &str {
+        &self.import_json
+    }
+
+    pub fn flags(&self) -> &[Flag] {
+        &self.flags
+    }
+
+    /// The flags with their JSON.
+    pub fn flags_with_json(&self) -> impl Iterator<Item = (&Flag, &str)> {
+        self.flags.iter().zip(self.flags_json.iter().map(String::as_str))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -263,6 +263,10 @@ impl Connection for PostgresConnection {
         Ok(())
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     /// A lock and no update, which would leave an old version of the row for each batch while somebody holds a snapshot. The
     /// commit is written and waited for all the same.
     fn hold_log(&mut self, number: u64, epoch: u64) -> Result<bool, StoreError> {

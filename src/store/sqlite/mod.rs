@@ -7,7 +7,7 @@ pub mod register;
 mod rows;
 mod wal;
 
-use super::{Connection, Row, Store, StoreError, Value};
+use super::{Connection, Row, Statement, Store, StoreError, Value};
 use crate::behind;
 use crate::domain::Timestamp;
 use copies::{has_wal, immutable_uri};
@@ -225,12 +225,16 @@ impl Store for SqliteStore {
 struct SqliteConnection {
     /// Of a registry's writer.
     folding: Option<Folding>,
+    /// Nothing has been done in the open transaction yet.
+    is_fresh: bool,
+    /// The open part is all that the transaction holds.
+    is_part_all: bool,
     inner: rusqlite::Connection,
 }
 
 impl From<rusqlite::Connection> for SqliteConnection {
     fn from(inner: rusqlite::Connection) -> Self {
-        Self { folding: None, inner }
+        Self { folding: None, is_fresh: false, is_part_all: false, inner }
     }
 }
 
@@ -292,7 +296,9 @@ impl Connection for SqliteConnection {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        self.execute("BEGIN IMMEDIATE", &[]).map(drop)
+        self.execute("BEGIN IMMEDIATE", &[])?;
+        self.is_fresh = true;
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -305,17 +311,33 @@ impl Connection for SqliteConnection {
         self.execute("ROLLBACK", &[]).map(drop)
     }
 
+    /// A part that nothing precedes needs no savepoint, for whose sake SQLite copies each page before it changes it.
     fn begin_part(&mut self) -> Result<(), StoreError> {
+        self.is_part_all = self.is_fresh;
+        if self.is_part_all {
+            return Ok(());
+        }
         self.execute("SAVEPOINT part", &[]).map(drop)
     }
 
     fn keep_part(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.is_part_all) {
+            return Ok(());
+        }
         self.execute("RELEASE SAVEPOINT part", &[]).map(drop)
     }
 
     fn undo_part(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.is_part_all) {
+            self.rollback()?;
+            return self.begin();
+        }
         self.execute("ROLLBACK TO SAVEPOINT part", &[])?;
         self.keep_part()
+    }
+
+    fn is_far(&self) -> bool {
+        false
     }
 
     /// The transaction keeps everybody else from the whole database.
@@ -350,9 +372,22 @@ impl Connection for SqliteConnection {
     }
 
     fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        self.is_fresh = false;
         let mut statement = self.inner.prepare_cached(sql)?;
-        let touched = statement.execute(rusqlite::params_from_iter(values))?;
-        u64::try_from(touched).map_err(|_| StoreError::Corrupt("too many rows"))
+        execute(&mut statement, values)
+    }
+
+    fn execute_all(&mut self, statements: &[Statement<'_>]) -> Result<Vec<u64>, StoreError> {
+        self.is_fresh = false;
+        let mut touched = Vec::with_capacity(statements.len());
+        for alike in statements.chunk_by(|one, next| one.sql == next.sql) {
+            let Some(first) = alike.first() else { continue };
+            let mut prepared = self.inner.prepare_cached(first.sql)?;
+            for statement in alike {
+                touched.push(execute(&mut prepared, &statement.values)?);
+            }
+        }
+        Ok(touched)
     }
 
     fn query(
@@ -361,6 +396,7 @@ impl Connection for SqliteConnection {
         values: &[Value<'_>],
         each: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.is_fresh = false;
         let mut statement = self.inner.prepare_cached(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         while let Some(row) = rows.next()? {
@@ -368,6 +404,11 @@ impl Connection for SqliteConnection {
         }
         Ok(())
     }
+}
+
+fn execute(statement: &mut rusqlite::Statement<'_>, values: &[Value<'_>]) -> Result<u64, StoreError> {
+    let touched = statement.execute(rusqlite::params_from_iter(values))?;
+    u64::try_from(touched).map_err(|_| StoreError::Corrupt("too many rows"))
 }
 
 /// Statements are kept as they were first prepared. Without the planner's guarantee of stable plans each one whose plan might do
