@@ -1,12 +1,13 @@
 //! Takes what stands in the WAL into the main file beside the log's writer, so that no commit, and no check in it, waits for that.
 //! What is written meanwhile is left, and only the writer can take that in and let the WAL begin anew, since it alone knows that
-//! nothing follows: it does so as soon as it has answered, so that the main file is seldom between two states. SQLite brings the
-//! main file to the disk only then; most of it has been brought there before, beside the writer. If nobody helps the writer does
-//! all by itself. Passes beside a writer are sound from SQLite 3.51.3 on; the one that is built in is newer.
+//! nothing follows: it does so as soon as nobody waits for it, so that the main file is seldom between two states. SQLite brings
+//! the main file to the disk only then; most of it has been brought there before, piece by piece beside the writer. If nobody
+//! helps the writer does all by itself. Passes beside a writer are sound from SQLite 3.51.3 on; the one that is built in is newer.
 
 use super::SqliteConnection;
 use crate::behind;
 use crate::store::StoreError;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How much gathers for one pass.
+/// How much gathers for one pass: the main file is between two states only as long as a pass takes.
 const PASS_BYTES: i64 = 4 * 1024 * 1024;
+/// A pass goes to the disk in so many pieces, since a commit may have to wait there behind one of them. SQLite has readers for
+/// four places in the WAL at once.
+const PIECES: i64 = 4;
 /// From here on the writer does not wait for passes.
 pub(super) const ALONE_BYTES: i64 = 4 * PASS_BYTES;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -33,13 +37,19 @@ impl Folding {
     /// On a connection of its own to the database at `path`.
     pub(super) fn start(connection: SqliteConnection, path: &Path) -> Result<Self, StoreError> {
         let pass_pages = PASS_BYTES / connection.page_bytes()?;
+        let mut idle = Vec::new();
+        for _ in 1..PIECES {
+            let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            idle.push(rusqlite::Connection::open_with_flags(path, flags)?);
+        }
         let main = File::open(path).map_err(|error| StoreError::Engine(format!("{}: {error}", path.display())))?;
         // Never closed: that would take away the locks that SQLite has on this file (fcntl(2)).
         let main: &'static File = Box::leak(Box::new(main));
         let (written, hears) = sync_channel(1);
         let rest_is_due = Arc::new(AtomicBool::new(false));
         let shared = Arc::clone(&rest_is_due);
-        let work = move || run(&connection.inner, main, pass_pages, &hears, &shared);
+        let fold = Fold { connection: connection.inner, main, pass_pages, holding: VecDeque::new(), idle };
+        let work = move || run(fold, &hears, &shared);
         let thread = behind::spawn("wal-folding", work).map_err(|error| StoreError::Engine(error.to_string()))?;
         Ok(Self { written: Some(written), rest_is_due, thread: Some(thread) })
     }
@@ -65,24 +75,26 @@ impl Drop for Folding {
     }
 }
 
-fn run(
-    connection: &rusqlite::Connection,
-    main: &File,
+/// What the thread works with.
+struct Fold {
+    connection: rusqlite::Connection,
+    main: &'static File,
     pass_pages: i64,
-    written: &Receiver<()>,
-    rest_is_due: &AtomicBool,
-) {
+    /// Readers that stay where the WAL ended when a piece of a pass had gathered, the oldest first: a pass goes no further.
+    holding: VecDeque<rusqlite::Connection>,
+    idle: Vec<rusqlite::Connection>,
+}
+
+fn run(mut fold: Fold, written: &Receiver<()>, rest_is_due: &AtomicBool) {
     let mut is_well = true;
     while written.recv().is_ok() {
-        let passed = pass(connection, pass_pages).map_err(StoreError::from).and_then(|is_due| {
-            if is_due {
-                main.sync_data().map_err(|error| StoreError::Engine(error.to_string()))?;
-                rest_is_due.store(true, Ordering::Release);
+        match fold.look() {
+            Ok(is_due) => {
+                is_well = true;
+                if is_due {
+                    rest_is_due.store(true, Ordering::Release);
+                }
             }
-            Ok(())
-        });
-        match passed {
-            Ok(()) => is_well = true,
             Err(error) if is_well => {
                 tracing::warn!(%error, "the WAL is not folded in for now; the writer does it");
                 is_well = false;
@@ -93,17 +105,50 @@ fn run(
     }
 }
 
-/// Folds in what is there, if it is enough; true if the writer should take in the rest.
-fn pass(connection: &rusqlite::Connection, pass_pages: i64) -> rusqlite::Result<bool> {
-    // What stands in the WAL, and how much of it has been folded in.
-    let pages = |sql| connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-    let (there, folded) = pages("PRAGMA wal_checkpoint(NOOP)")?;
-    if there - folded < pass_pages {
-        return Ok(false);
+impl Fold {
+    /// Folds in what is there, if it is enough; true if the writer should take in the rest.
+    fn look(&mut self) -> Result<bool, StoreError> {
+        let (there, folded) = self.pages("PRAGMA wal_checkpoint(NOOP)")?;
+        if there - folded < self.pass_pages {
+            self.hold(there - folded)?;
+            return Ok(false);
+        }
+        while let Some(reader) = self.holding.pop_front() {
+            let folded = self.piece();
+            // One that could not be freed is closed, which frees it too.
+            reader.execute_batch("COMMIT")?;
+            self.idle.push(reader);
+            folded?;
+        }
+        let (there, folded) = self.piece()?;
+        // A long reader may hold it up.
+        Ok(there == folded)
     }
-    let (there, folded) = pages("PRAGMA wal_checkpoint(PASSIVE)")?;
-    // A long reader may hold it up.
-    Ok(there == folded)
+
+    /// Has a reader stay here if another piece has gathered.
+    fn hold(&mut self, gathered: i64) -> Result<(), StoreError> {
+        let pieces = i64::try_from(self.holding.len()).unwrap_or(PIECES) + 1;
+        if gathered >= pieces * self.pass_pages / PIECES
+            && let Some(reader) = self.idle.pop()
+        {
+            // What begins a transaction is the first look.
+            reader.execute_batch("BEGIN")?;
+            reader.query_row("SELECT COUNT(*) FROM registry", [], |_| Ok(()))?;
+            self.holding.push_back(reader);
+        }
+        Ok(())
+    }
+
+    fn piece(&self) -> Result<(i64, i64), StoreError> {
+        let pages = self.pages("PRAGMA wal_checkpoint(PASSIVE)")?;
+        self.main.sync_data().map_err(|error| StoreError::Engine(error.to_string()))?;
+        Ok(pages)
+    }
+
+    /// How many pages stand in the WAL, and how many of them have been folded in.
+    fn pages(&self, sql: &str) -> Result<(i64, i64), StoreError> {
+        Ok(self.connection.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?)
+    }
 }
 
 #[cfg(test)]
@@ -209,5 +254,39 @@ mod tests {
         assert_eq!(std::fs::metadata(path.with_extension("db-wal")).unwrap().len(), 0);
         drop(writer);
         assert!(!path.with_extension("db-wal").exists());
+    }
+
+    #[test]
+    fn a_pass_goes_in_by_the_pieces_that_have_gathered() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let store = SqliteStore::open(&path, Timestamp::EPOCH).unwrap();
+        let mut writer = store.open_writer().unwrap();
+        writer.fold_every(ALONE_BYTES).unwrap();
+        writer.execute("CREATE TABLE filling (bytes BLOB)", &[]).unwrap();
+        let reader = || store.open_reader().unwrap().inner;
+        let main: &'static File = Box::leak(Box::new(File::open(&path).unwrap()));
+        let mut fold = Fold {
+            connection: store.open_writer().unwrap().inner,
+            main,
+            pass_pages: PASS_BYTES / writer.page_bytes().unwrap(),
+            holding: VecDeque::new(),
+            idle: (1..PIECES).map(|_| reader()).collect(),
+        };
+        assert!(!fold.look().unwrap());
+        for piece in 1..PIECES {
+            fill(&mut writer, PASS_ROWS / PIECES);
+            assert!(!fold.look().unwrap() && !fold.look().unwrap());
+            assert_eq!(i64::try_from(fold.holding.len()), Ok(piece));
+        }
+        // Each piece goes as far as the next reader stays, and no further.
+        let (there, folded) = fold.piece().unwrap();
+        assert!(folded > 0 && folded < there / 2, "{folded} of {there}");
+        fill(&mut writer, 2 * PASS_ROWS / PIECES);
+        assert!(fold.look().unwrap());
+        assert!(fold.holding.is_empty());
+        let (there, folded) = fold.pages("PRAGMA wal_checkpoint(NOOP)").unwrap();
+        assert_eq!(there, folded);
     }
 }
