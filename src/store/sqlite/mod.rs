@@ -278,6 +278,13 @@ impl SqliteConnection {
         Ok(self.inner.pragma_update(None, "wal_autocheckpoint", bytes / self.page_bytes()?)?)
     }
 
+    /// Whether all that stands in the WAL is in the main file.
+    fn is_folded(&self) -> Result<bool, StoreError> {
+        let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+        let (there, folded) = self.inner.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
+        Ok(there == folded)
+    }
+
     /// Whether the file says that it is of a form, such as a search index or an archive.
     fn is_of(&self, form: i64) -> bool {
         let version = self.inner.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));

@@ -17,6 +17,7 @@ pub use write::{Covered, GoesOn, Version, WrittenPage};
 use super::{STATEMENTS_CACHED_MAX, SqliteConnection};
 use crate::clock::Stopwatch;
 use crate::store::{Connection, StoreError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 use texts::Texts;
@@ -31,6 +32,8 @@ const READERS_KEPT_MAX: usize = 8;
 const WRITER_CACHE_KIB: i64 = -65_536;
 /// Subjects come in no order, so that each touches a page of its own.
 const PAGE_BYTES: i64 = 4_096;
+/// What goes into the file goes to the disk at once, where the log's commits may have to wait behind it.
+const FOLDED_EVERY_BYTES: i64 = 1024 * 1024;
 /// Readers look at the file's pages where the system has them.
 const MAPPED_BYTES_MAX: i64 = 1 << 30;
 
@@ -52,6 +55,9 @@ pub struct Writer {
     unsynced: Unsynced,
     /// Since more was there to be put in than goes in at once.
     hurried: Stopwatch,
+    /// To bring it to the disk. It is closed after the connection; readers then lose the locks that keep other processes out, as
+    /// the data directory's lock does.
+    main: File,
 }
 
 impl Reader {
@@ -77,7 +83,7 @@ impl RegisterFile {
             if !connection.is_of(VERSION) {
                 return Err(StoreError::Corrupt("a register of another form"));
             }
-            Writer::of(connection, unsynced)
+            self.writer(connection, unsynced)
         });
         match opened {
             Ok(writer) => Some(writer),
@@ -112,7 +118,7 @@ impl RegisterFile {
         covered.insert(&mut connection)?;
         connection.commit()?;
         drop(connection);
-        Writer::of(self.open_writer()?, unsynced)
+        self.writer(self.open_writer()?, unsynced)
     }
 
     /// Whether what is there can be read. It takes a second for a million flags.
@@ -152,7 +158,13 @@ impl RegisterFile {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = SqliteConnection::open(&self.path, flags)?;
         connection.inner.pragma_update(None, "cache_size", WRITER_CACHE_KIB)?;
+        connection.fold_every(FOLDED_EVERY_BYTES)?;
         connection.gives_way()
+    }
+
+    fn writer(&self, connection: SqliteConnection, unsynced: Unsynced) -> Result<Writer, StoreError> {
+        let main = File::open(&self.path).map_err(|error| failed(&error))?;
+        Writer::of(connection, unsynced, main)
     }
 
     fn open_reader(&self) -> Result<Reader, StoreError> {

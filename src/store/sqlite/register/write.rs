@@ -1,23 +1,24 @@
 //! Writing the officers' view: page after page of versions in the order of their changes, each page with how far it goes in one
 //! transaction.
 
-use super::Writer;
 use super::texts::{Text, Texts};
 use super::unsynced::Unsynced;
+use super::{Writer, failed};
 use crate::clock::Stopwatch;
 use crate::domain::folding::folded;
 use crate::domain::{Flag, FlagId, FlagMove, LogPosition, Timestamp};
 use crate::store::sqlite::SqliteConnection;
 use crate::store::{Connection, StoreError, Value};
+use std::fs::File;
 use std::time::Duration;
 
 /// Versions whose text can be told apart; those after it find by the text they had before.
 pub(super) const VERSIONS_MAX: u32 = (1 << 20) - 1;
 /// As many pages are committed together: the more, the less is written in all.
 const OPEN_PAGES_MAX: u32 = 32;
-/// So many at once are left to the system, which brings them to the disk in its own time.
+/// The commits of so many at once are left to the system, which need not bring them to the disk one by one.
 const MUCH_VERSIONS: usize = 100;
-/// After much was put in: by then the system has brought most of it to the disk, in its own time.
+/// After much was put in: by then nothing of it is left that the disk would be busy with for long.
 const SYNCED_AFTER: Duration = Duration::from_secs(60);
 
 /// Of which registry the view is, and how far it has come.
@@ -117,9 +118,9 @@ pub enum GoesOn {
 }
 
 impl Writer {
-    pub(super) fn of(connection: SqliteConnection, unsynced: Unsynced) -> Result<Self, StoreError> {
+    pub(super) fn of(connection: SqliteConnection, unsynced: Unsynced, main: File) -> Result<Self, StoreError> {
         let mut writer =
-            Self { connection, open_pages: 0, texts: Texts::default(), unsynced, hurried: Stopwatch::start() };
+            Self { connection, open_pages: 0, texts: Texts::default(), unsynced, hurried: Stopwatch::start(), main };
         writer.choose_sync()?;
         Ok(writer)
     }
@@ -162,9 +163,15 @@ impl Writer {
         Ok(ends)
     }
 
+    /// What has gone into the main file is brought to the disk bit by bit even where commits are not: the system would do it all
+    /// at once when it is half a minute old, and keep the log's commits waiting.
     fn commit(&mut self) -> Result<(), StoreError> {
         self.open_pages = 0;
-        self.connection.commit()
+        self.connection.commit()?;
+        if self.unsynced.is_marked() && self.connection.is_folded()? {
+            self.main.sync_data().map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     /// Brings to the disk what was left to the system, once that has had its time. To be called when nothing goes on.
