@@ -1,11 +1,9 @@
 //! Files beside the database: archives of a log, and copies of the whole that are made while somebody writes. What is copied
 //! is of one moment, and the writer is never made to wait for it.
 
+use super::connection::{PAGE_BYTES, STATEMENTS_CACHED_MAX};
 use super::migrations::archive_schema;
-use super::{
-    ARCHIVE_VERSION, Access, PAGE_BYTES, SEARCH_FILE, SEARCH_SCHEMA, SEARCH_VERSION, STATEMENTS_CACHED_MAX,
-    SqliteConnection, SqliteStore,
-};
+use super::{ARCHIVE_VERSION, Access, SEARCH_FILE, SEARCH_SCHEMA, SEARCH_VERSION, SqliteConnection, SqliteStore};
 use crate::store::{Connection, StoreError};
 use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
