@@ -88,18 +88,19 @@ struct Fold {
 fn run(mut fold: Fold, written: &Receiver<()>, rest_is_due: &AtomicBool) {
     let mut is_well = true;
     while written.recv().is_ok() {
-        match fold.look() {
-            Ok(is_due) => {
-                is_well = true;
-                if is_due {
-                    rest_is_due.store(true, Ordering::Release);
+        // A reader that began to stay before the writer has rested would keep it from taking in all that there is.
+        if !rest_is_due.load(Ordering::Acquire) {
+            match fold.look() {
+                Ok(is_due) => {
+                    is_well = true;
+                    rest_is_due.store(is_due, Ordering::Release);
                 }
+                Err(error) if is_well => {
+                    tracing::warn!(%error, "the WAL is not folded in for now; the writer does it");
+                    is_well = false;
+                }
+                Err(_) => {}
             }
-            Err(error) if is_well => {
-                tracing::warn!(%error, "the WAL is not folded in for now; the writer does it");
-                is_well = false;
-            }
-            Err(_) => {}
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -254,6 +255,31 @@ mod tests {
         assert_eq!(std::fs::metadata(path.with_extension("db-wal")).unwrap().len(), 0);
         drop(writer);
         assert!(!path.with_extension("db-wal").exists());
+    }
+
+    #[test]
+    fn nobody_stays_in_the_wal_between_a_pass_and_the_writer_s_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let store = SqliteStore::open(&path, Timestamp::EPOCH).unwrap();
+        let mut writer = store.open_writer().unwrap();
+        writer.fold_every(ALONE_BYTES).unwrap();
+        writer.execute("CREATE TABLE filling (bytes BLOB)", &[]).unwrap();
+        writer.folding = Some(Folding::start(store.open_writer().unwrap(), &path).unwrap());
+        fill(&mut writer, PASS_ROWS + 1);
+        let watch = Stopwatch::start();
+        while !writer.folding.as_ref().unwrap().rest_is_due.load(Ordering::Acquire) {
+            assert!(watch.elapsed() < WAITED_MAX);
+            std::thread::sleep(LOOK_EVERY);
+        }
+        // Enough for a reader to stay here, and then something after it.
+        fill(&mut writer, PASS_ROWS / 2);
+        std::thread::sleep(5 * LOOK_EVERY);
+        fill(&mut writer, 1);
+        writer.rest();
+        let (there, folded) = bytes(&path);
+        assert_eq!(there, folded);
     }
 
     #[test]
