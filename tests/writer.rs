@@ -13,14 +13,49 @@ use log_support::{Published, actor, entry, flag, raising, reading};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 const LIMITS: Limits = Limits { queue_records_max: 64, batch_records_max: 32 };
+const WAITED_MAX: Duration = Duration::from_secs(10);
 
-/// SQLite, with a gate before each commit and a switch that makes commits fail.
+/// A place that the writer passes while it is open.
+struct Gate(Mutex<Passing>, Condvar);
+
+struct Passing {
+    is_open: bool,
+    /// The writer stands before it.
+    waits: bool,
+}
+
+impl Gate {
+    fn open() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Passing { is_open: true, waits: false }), Condvar::new()))
+    }
+
+    fn set(&self, open: bool) {
+        self.0.lock().unwrap().is_open = open;
+        self.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut passing = self.0.lock().unwrap();
+        passing.waits = true;
+        self.1.notify_all();
+        passing = self.1.wait_while(passing, |passing| !passing.is_open).unwrap();
+        passing.waits = false;
+    }
+
+    fn until_the_writer_waits(&self) {
+        drop(self.1.wait_while(self.0.lock().unwrap(), |passing| !passing.waits).unwrap());
+    }
+}
+
+/// SQLite, with a gate before each commit and one after the statements of each change, and a switch that makes commits fail.
 #[derive(Clone)]
 struct Broken {
     inner: Arc<SqliteStore>,
-    gate: Arc<(Mutex<bool>, Condvar)>,
+    gate: Arc<Gate>,
+    change_gate: Arc<Gate>,
     fails: Arc<AtomicBool>,
 }
 
@@ -30,12 +65,11 @@ impl Broken {
         let path = home.path().join("registry.db");
         SqliteStore::create(&path, "test.example", Timestamp::from_ms(1)).unwrap();
         let inner = Arc::new(SqliteStore::open(&path, Timestamp::from_ms(1)).unwrap());
-        (home, Self { inner, gate: Arc::new((Mutex::new(true), Condvar::new())), fails: Arc::default() })
+        (home, Self { inner, gate: Gate::open(), change_gate: Gate::open(), fails: Arc::default() })
     }
 
     fn set_gate(&self, open: bool) {
-        *self.gate.0.lock().unwrap() = open;
-        self.gate.1.notify_all();
+        self.gate.set(open);
     }
 }
 
@@ -78,10 +112,7 @@ impl Connection for BrokenConnection {
         self.inner.begin()
     }
     fn commit(&mut self) -> Result<(), StoreError> {
-        let mut open = self.store.gate.0.lock().unwrap();
-        while !*open {
-            open = self.store.gate.1.wait(open).unwrap();
-        }
+        self.store.gate.pass();
         if self.store.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Engine("the disk is broken".to_owned()));
         }
@@ -94,6 +125,7 @@ impl Connection for BrokenConnection {
         self.inner.begin_part()
     }
     fn keep_part(&mut self) -> Result<(), StoreError> {
+        self.store.change_gate.pass();
         self.inner.keep_part()
     }
     fn undo_part(&mut self) -> Result<(), StoreError> {
@@ -239,12 +271,105 @@ async fn after_a_restart_the_log_goes_on_where_the_disk_says_it_ended() {
     assert_eq!(log_of(&store).len(), 4);
 }
 
+/// How many entries each commit took in after the one that announced the log's key.
+fn batches(store: &Broken) -> Vec<u64> {
+    let mut sizes = Vec::new();
+    let read = store.inner.read(&mut |connection| {
+        connection.query("SELECT size FROM log_batch ORDER BY place", &[], &mut |row| {
+            sizes.push(row.count(0)?);
+            Ok(())
+        })
+    });
+    read.unwrap();
+    sizes.split_off(1)
+}
+
+#[tokio::test]
+async fn what_changes_nothing_does_not_wait_for_the_statements_of_a_change() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    store.set_gate(false);
+    let first = log.submit(reading(1_000, 1)).unwrap();
+    store.gate.until_the_writer_waits();
+    let change = log.submit(raising(7, None)).unwrap();
+    let read = log.submit(reading(1_000, 2)).unwrap();
+    store.change_gate.set(false);
+    store.set_gate(true);
+    assert_eq!(first.durable().await.unwrap().index, 1);
+    let read = tokio::time::timeout(WAITED_MAX, read.durable()).await;
+    store.change_gate.set(true);
+    assert_eq!(read.unwrap().unwrap().index, 2);
+    assert_eq!(change.durable().await.unwrap().index, 3);
+    assert_eq!(batches(&store), [1, 1, 1]);
+    assert_eq!(log.close().await, End::Clean);
+}
+
+#[tokio::test]
+async fn what_comes_while_the_statements_of_a_change_run_is_committed_with_it_up_to_the_next_change() {
+    let (_home, store) = Broken::new();
+    let (log, published) = start(&store);
+    store.change_gate.set(false);
+    let change = log.submit(raising(7, None)).unwrap();
+    store.change_gate.until_the_writer_waits();
+    let joins = [1, 2].map(|number| log.submit(reading(1_000, number)).unwrap());
+    let next = log.submit(raising(8, None)).unwrap();
+    let after = log.submit(reading(1_000, 3)).unwrap();
+    store.change_gate.set(true);
+    let mut places = vec![change.durable().await.unwrap().index];
+    for pending in joins {
+        places.push(pending.durable().await.unwrap().index);
+    }
+    assert_eq!(places, [1, 2, 3]);
+    // What changes nothing goes first.
+    assert_eq!(after.durable().await.unwrap().index, 4);
+    assert_eq!(next.durable().await.unwrap().index, 5);
+    assert_eq!(batches(&store), [3, 1, 1]);
+    assert_eq!(published.0.lock().unwrap().len(), 2);
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(log_of(&store).len(), 5);
+}
+
+#[tokio::test]
+async fn when_the_commit_of_a_change_fails_nobody_who_joined_it_is_told_otherwise() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    store.change_gate.set(false);
+    let change = log.submit(raising(7, None)).unwrap();
+    store.change_gate.until_the_writer_waits();
+    let joins = log.submit(reading(1_000, 1)).unwrap();
+    store.fails.store(true, Ordering::SeqCst);
+    store.change_gate.set(true);
+    assert_eq!(change.durable().await.unwrap_err(), AppendError::CommitFailed);
+    assert_eq!(joins.durable().await.unwrap_err(), AppendError::CommitFailed);
+    assert_eq!(log.close().await, End::Failed);
+    assert!(log_of(&store).is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_joins_a_change_that_is_refused() {
+    let (_home, store) = Broken::new();
+    let (log, _) = start(&store);
+    store.change_gate.set(false);
+    let stale = Change::Flag { replaces: Replaces::Version(9), flag: Box::new(flag(7)) };
+    let change = log.submit(raising(8, None)).unwrap();
+    store.change_gate.until_the_writer_waits();
+    let stale = log.submit(Record::changing(entry(1_000, 2), stale, None)).unwrap();
+    let read = log.submit(reading(1_000, 1)).unwrap();
+    store.change_gate.set(true);
+    assert_eq!(change.durable().await.unwrap().index, 1);
+    assert_eq!(read.durable().await.unwrap().index, 2);
+    assert_eq!(stale.durable().await.unwrap_err(), AppendError::Refused(Refusal::Precondition));
+    assert_eq!(log.close().await, End::Clean);
+    assert_eq!(log_of(&store).len(), 2);
+}
+
 #[tokio::test]
 async fn a_change_whose_precondition_fails_fails_alone() {
     let (_home, store) = Broken::new();
     let (log, published) = start(&store);
     store.set_gate(false);
     let before = log.submit(reading(1_000, 1)).unwrap();
+    store.gate.until_the_writer_waits();
     let first = log.submit(raising(7, None)).unwrap();
     let again = log.submit(raising(7, None)).unwrap();
     let stale = Change::Flag { replaces: Replaces::Version(9), flag: Box::new(flag(7)) };
@@ -254,9 +379,9 @@ async fn a_change_whose_precondition_fails_fails_alone() {
     store.set_gate(true);
     let places: Vec<u64> = [
         before.durable().await.unwrap().index,
+        after.durable().await.unwrap().index,
         first.durable().await.unwrap().index,
         second.durable().await.unwrap().index,
-        after.durable().await.unwrap().index,
     ]
     .into();
     assert_eq!(places, [1, 2, 3, 4]);
@@ -265,7 +390,7 @@ async fn a_change_whose_precondition_fails_fails_alone() {
     assert_eq!(*published.0.lock().unwrap(), [1, 2]);
     assert_eq!(log.close().await, End::Clean);
     let versions: Vec<u64> = log_of(&store).iter().map(|entry| entry.list_version).collect();
-    assert_eq!(versions, [0, 1, 2, 0]);
+    assert_eq!(versions, [0, 0, 1, 2]);
     let dyn_store: &dyn Store = store.inner.as_ref();
     assert_eq!(dyn_store.find(|connection| store::changes::head(connection)).unwrap(), 2);
 }

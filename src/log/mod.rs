@@ -15,6 +15,7 @@ mod measures;
 pub mod merkle;
 pub mod note;
 mod own;
+mod queue;
 pub mod receipt;
 mod record;
 mod search;

@@ -1,7 +1,7 @@
-//! The one writer of a node's log: a thread that drains a bounded queue and commits what it finds as one batch. The disk
-//! is the clock: while one batch is being written the next one gathers, and under load it lingers a moment. It never
-//! answers before the commit, never repeats a commit of which it does not know that it failed, and never lets a record that
-//! fails alone take others with it.
+//! The one writer of a node's log: a thread that drains a bounded queue and commits what it finds, first what changes nothing
+//! and then the changes. The disk is the clock: while one batch is being written the next one gathers, and under load it lingers
+//! a moment. It never answers before the commit, never repeats a commit of which it does not know that it failed, and never lets
+//! a record that fails alone take others with it.
 
 use super::desk::{Round, Ticket};
 use super::door::{End, Limits, Message, Opening, Publish, Waiting};
@@ -10,6 +10,7 @@ use super::link::Link;
 use super::measures;
 use super::note::VerifierKey;
 use super::own::first_head;
+use super::queue::Queue;
 use super::record::{AppendError, Record};
 use super::tree::{Head, Tree};
 use crate::clock::{Clock, Stopwatch};
@@ -20,7 +21,7 @@ use crate::store::{self, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 /// After a batch of this many records the writer lingers before it takes the next one: as many clients are waiting.
@@ -51,7 +52,7 @@ pub(super) struct Writer {
     without_rest: u32,
     limits: Limits,
     publish: Box<dyn Publish>,
-    messages: Receiver<Message>,
+    queue: Queue,
     depth: Arc<AtomicUsize>,
     /// The database cannot be reached for now.
     gone: Arc<AtomicBool>,
@@ -85,7 +86,7 @@ impl Writer {
             without_rest: 0,
             limits: opening.limits,
             publish,
-            messages,
+            queue: messages.into(),
             depth: Arc::default(),
             gone: Arc::default(),
             closing: false,
@@ -162,7 +163,7 @@ impl Writer {
         if self.closing {
             return (batch, true);
         }
-        let mut next = match self.next_message() {
+        let next = match self.next_message() {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => return (batch, false),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -172,27 +173,7 @@ impl Writer {
             let records = u32::try_from(self.last_size).unwrap_or(u32::MAX);
             std::thread::sleep(LINGER_PER_RECORD.saturating_mul(records).min(LINGER_MAX));
         }
-        let closed = loop {
-            match next {
-                None => break true,
-                Some(Message::Append(waiting)) => batch.push(waiting),
-                Some(Message::Close) => {
-                    batch.extend(self.messages.try_iter().filter_map(|message| match message {
-                        Message::Append(waiting) => Some(waiting),
-                        Message::Close => None,
-                    }));
-                    break true;
-                }
-            }
-            if batch.len() >= self.limits.batch_records_max {
-                break false;
-            }
-            next = match self.messages.try_recv() {
-                Ok(message) => Some(message),
-                Err(TryRecvError::Empty) => break false,
-                Err(TryRecvError::Disconnected) => None,
-            };
-        };
+        let closed = self.queue.fill(&mut batch, next, self.limits.batch_records_max);
         self.depth.store(batch.len(), Ordering::Relaxed);
         self.last_size = batch.len();
         (batch, closed)
@@ -200,25 +181,23 @@ impl Writer {
 
     /// What waits already, or what comes before a checkpoint is due.
     fn next_message(&mut self) -> Result<Message, RecvTimeoutError> {
-        let waiting = self.messages.try_recv();
+        let waiting = self.queue.next_waiting();
         self.without_rest = if waiting.is_ok() { self.without_rest + 1 } else { BATCHES_BEFORE_REST_MAX };
         if self.without_rest >= BATCHES_BEFORE_REST_MAX {
             self.without_rest = 0;
             self.link.connection().rest();
         }
-        match (waiting, self.tree.due_in()) {
-            (Ok(message), _) => Ok(message),
-            (Err(_), None) => Ok(self.messages.recv()?),
-            (Err(_), Some(wait)) => self.messages.recv_timeout(wait),
+        match waiting {
+            Ok(message) => Ok(message),
+            Err(_) => self.queue.next(self.tree.due_in()),
         }
     }
 
-    /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end. Where others share
-    /// the database, what changes nothing goes first and alone: it waits neither for the numbering of changes, which another
-    /// node may hold, nor for the statements of a change.
+    /// Commits a batch and answers it. An error is final: everybody in it is told, and the writer must end. What changes
+    /// nothing goes first and alone: it waits neither for the statements of a change nor for the numbering of changes, which
+    /// another node may hold.
     fn write(&mut self, batch: Vec<Waiting>) -> Result<(), StoreError> {
-        let (changing, rest): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|waiting| self.link.is_shared() && waiting.record.changes());
+        let (changing, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|waiting| waiting.record.changes());
         let written = self.write_at_once(rest, changing.len());
         match written {
             Ok(()) => self.write_at_once(changing, 0),
@@ -235,12 +214,12 @@ impl Writer {
             return Ok(());
         }
         let started = Stopwatch::start();
-        let (records, mut tickets): (Vec<_>, Vec<_>) =
+        let (mut records, mut tickets): (Vec<_>, Vec<_>) =
             part.into_iter().map(|waiting| (waiting.record, waiting.ticket)).unzip();
-        let size = records.len();
-        match self.commit(&records, &mut tickets, &started) {
+        let committed = self.commit(&mut records, &mut tickets, &started);
+        match committed {
             Ok(Some(mut draft)) => {
-                measures::committed(size, started.elapsed());
+                measures::committed(records.len(), started.elapsed());
                 let version = draft.version;
                 self.publish.publish(&draft.changes(records), version);
                 self.depth.store(left, Ordering::Relaxed);
@@ -256,7 +235,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, records = size, "commit failed; the log takes no more");
+                tracing::error!(%error, records = records.len(), "commit failed; the log takes no more");
                 self.answer_all(tickets, AppendError::CommitFailed);
                 Err(error)
             }
@@ -270,15 +249,15 @@ impl Writer {
         self.round.leave();
     }
 
-    /// Commits records. What the database surely did not keep is tried again for a while; `None` if it was given up.
+    /// Commits records and those that join them. What the database surely did not keep is tried again for a while; `None` if it was given up.
     fn commit(
         &mut self,
-        records: &[Record],
+        records: &mut Vec<Record>,
         tickets: &mut Vec<Ticket>,
         started: &Stopwatch,
     ) -> Result<Option<Draft>, StoreError> {
         loop {
-            let mut draft = match self.draft(records) {
+            let mut draft = match self.draft(records, tickets) {
                 Ok(draft) => draft,
                 Err(error) => {
                     self.regain(error, Some(tickets))?;
@@ -310,17 +289,26 @@ impl Writer {
         }
     }
 
-    /// Writes records in a transaction that is left open.
-    fn draft(&mut self, records: &[Record]) -> Result<Draft, StoreError> {
+    /// Writes records in a transaction that is left open. Who came while the statements of a change ran, and changes nothing,
+    /// joins them and need not wait for another commit.
+    fn draft(&mut self, records: &mut Vec<Record>, tickets: &mut Vec<Ticket>) -> Result<Draft, StoreError> {
         self.link.begin()?;
         let mut draft = Draft::after(self.next_index, self.latest, self.clock.now(), records.len());
         let (log, is_shared) = (self.link.log(), self.link.is_shared());
         let connection = self.link.connection();
-        if is_shared && records.iter().any(Record::changes) {
+        let changes = records.iter().any(Record::changes);
+        if is_shared && changes {
             draft.catch_up(connection, self.publish.as_ref())?;
         }
-        for record in records {
+        for record in records.iter() {
             draft.add(connection, log, self.node, &mut self.tree, record)?;
+        }
+        if changes {
+            let known = records.len();
+            self.queue.join(records, tickets, self.limits.batch_records_max);
+            for record in records.iter().skip(known) {
+                draft.add(connection, log, self.node, &mut self.tree, record)?;
+            }
         }
         if draft.batch.size == 0 {
             return Ok(draft);
@@ -387,7 +375,7 @@ impl Writer {
     /// Refuses all that wait in the queue.
     fn refuse_waiting(&mut self) {
         let mut tickets = Vec::new();
-        while let Ok(message) = self.messages.try_recv() {
+        while let Ok(message) = self.queue.next_waiting() {
             match message {
                 Message::Append(waiting) => tickets.push(waiting.ticket),
                 Message::Close => self.closing = true,
