@@ -14,8 +14,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Rows of one step, with those that become no flag.
 const STEP_ROWS_MAX: u64 = 512;
-/// Rows that are read ahead of the step that is being written.
-const ROWS_AHEAD_MAX: usize = 1024;
+/// Rows that are handed over together: to wake the other thread for each costs more than to read it.
+const ROWS_TOGETHER: usize = 64;
+/// So many times these are read ahead of the step that is being written.
+const READ_AHEAD_MAX: usize = 16;
 
 /// A tenth of a millisecond.
 const GIVES_WAY_AFTER_ROWS: u64 = 32;
@@ -24,6 +26,13 @@ const GIVES_WAY_AFTER_ROWS: u64 = 32;
 struct Parsed {
     row: Row,
     read: Result<Proposal, RowFault>,
+}
+
+/// Rows that follow on each other.
+struct Ahead {
+    rows: Vec<Parsed>,
+    /// None if more follow.
+    end: Option<Result<(), FileFault>>,
 }
 
 impl Steps<'_> {
@@ -35,22 +44,17 @@ impl Steps<'_> {
             let started = self.import.started(rows);
             self.write(started, None, Vec::new())?;
         }
-        let sheet = self.open()?;
-        let (parsed, rows) = sync_channel(ROWS_AHEAD_MAX);
+        let mut sheet = self.open()?;
+        let (handed, rows) = sync_channel(READ_AHEAD_MAX);
         let (registry, defaults) = (self.registry, self.import.defaults.clone());
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let mut sheet = sheet;
-                loop {
-                    let next = sheet.next_row().map(|row| {
-                        row.map(|row| {
-                            let read = row.input.read(&defaults, &registry.directory());
-                            Parsed { row, read }
-                        })
-                    });
-                    let is_last = !matches!(next, Ok(Some(_)));
-                    // Nobody listens any more when the import has stopped.
-                    if parsed.send(next).is_err() || is_last {
+                let mut is_last = false;
+                while !is_last {
+                    let ahead = read_ahead(&mut sheet, |input| input.read(&defaults, &registry.directory()));
+                    is_last = ahead.end.is_some();
+                    if handed.send(ahead).is_err() {
+                        // Nobody listens any more: the import has stopped.
                         return;
                     }
                 }
@@ -91,27 +95,26 @@ impl Steps<'_> {
         Ok((rows, keys))
     }
 
-    fn take_parsed(
-        &mut self,
-        rows: &Receiver<Result<Option<Parsed>, FileFault>>,
-        listed: &HashSet<RowKey>,
-    ) -> Result<(), Stop> {
+    fn take_parsed(&mut self, rows: &Receiver<Ahead>, listed: &HashSet<RowKey>) -> Result<(), Stop> {
         let mut seen: HashMap<RowKey, u64> = HashMap::new();
         let mut open = OpenPart::default();
-        loop {
-            let next = rows.recv().map_err(|_| Stop::Failed("the reader of a file has stopped".to_owned()))??;
-            let Some(Parsed { row, read }) = next else { break };
-            if row.number <= self.import.up_to_row {
-                continue;
+        let mut end = None;
+        while end.is_none() {
+            let ahead = rows.recv().map_err(|_| Stop::Failed("the reader of a file has stopped".to_owned()))?;
+            for Parsed { row, read } in ahead.rows {
+                if row.number <= self.import.up_to_row {
+                    continue;
+                }
+                let taken = self.take_row(&row.input, read, listed, &seen);
+                if let Ok((key, _)) = &taken {
+                    seen.insert(*key, row.number);
+                }
+                open.add(&mut self.import, row.number, taken);
+                if open.flags.len() >= self.pace.flags() || open.rows >= STEP_ROWS_MAX {
+                    self.write_part(std::mem::take(&mut open))?;
+                }
             }
-            let taken = self.take_row(&row.input, read, listed, &seen);
-            if let Ok((key, _)) = &taken {
-                seen.insert(*key, row.number);
-            }
-            open.add(&mut self.import, row.number, taken);
-            if open.flags.len() >= self.pace.flags() || open.rows >= STEP_ROWS_MAX {
-                self.write_part(std::mem::take(&mut open))?;
-            }
+            end = ahead.end.transpose()?;
         }
         if open.rows > 0 {
             self.write_part(open)?;
@@ -159,6 +162,21 @@ impl Steps<'_> {
         let flags = if self.import.dry_run { Vec::new() } else { open.flags };
         self.write(Import { up_to_row: open.last_row, ..self.import.next_step() }, Some(part), flags)
     }
+}
+
+fn read_ahead(sheet: &mut Sheet, read: impl Fn(&RowInput) -> Result<Proposal, RowFault>) -> Ahead {
+    let mut rows = Vec::with_capacity(ROWS_TOGETHER);
+    while rows.len() < ROWS_TOGETHER {
+        match sheet.next_row() {
+            Ok(Some(row)) => {
+                let read = read(&row.input);
+                rows.push(Parsed { row, read });
+            }
+            Ok(None) => return Ahead { rows, end: Some(Ok(())) },
+            Err(fault) => return Ahead { rows, end: Some(Err(fault)) },
+        }
+    }
+    Ahead { rows, end: None }
 }
 
 enum NotTaken {
