@@ -128,6 +128,7 @@ impl Index {
         changes
             .iter()
             .flat_map(|change| change.flags())
+            .filter(|flag| !is_new_proposal(flag))
             .flat_map(Flag::subjects_touched)
             .filter_map(|subject| {
                 let place = shard_of(key_of(&self.hash(subject)));
@@ -138,15 +139,13 @@ impl Index {
 
     fn apply(&self, change: &Change) {
         for flag in change.flags() {
-            let listed = flag.listed();
-            if flag.version == 1 && listed.is_none() {
-                // A new proposal: nothing of it can be here but what a later version has put in, which then comes again.
+            if is_new_proposal(flag) {
                 continue;
             }
             for subject in flag.subjects_touched() {
                 self.remove(&self.hash(subject), flag.id);
             }
-            if let Some(listed) = listed {
+            if let Some(listed) = flag.listed() {
                 self.insert(&listed);
             }
         }
@@ -223,6 +222,11 @@ impl View<'_> {
         }
         self.index.shards.get(place).map_or_else(Vec::new, |shard| hits_in(shard.load().as_ref(), hash, now))
     }
+}
+
+/// Nothing of it can be here but what a later version has put in, which then comes again.
+fn is_new_proposal(flag: &Flag) -> bool {
+    flag.version == 1 && flag.listed().is_none()
 }
 
 fn hits_in(shard: Option<&Arc<Box<[u8]>>>, hash: &SubjectHash, now: Timestamp) -> Vec<Hit> {
