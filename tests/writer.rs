@@ -129,6 +129,7 @@ impl Connection for BrokenConnection {
         self.inner.keep_part()
     }
     fn undo_part(&mut self) -> Result<(), StoreError> {
+        self.store.change_gate.pass();
         self.inner.undo_part()
     }
     fn is_far(&self) -> bool {
@@ -346,19 +347,21 @@ async fn when_the_commit_of_a_change_fails_nobody_who_joined_it_is_told_otherwis
 }
 
 #[tokio::test]
-async fn a_reader_joins_a_change_that_is_refused() {
+async fn who_joins_a_change_that_is_refused_is_committed_alone() {
     let (_home, store) = Broken::new();
-    let (log, _) = start(&store);
+    let (log, published) = start(&store);
     store.change_gate.set(false);
     let stale = Change::Flag { replaces: Replaces::Version(9), flag: Box::new(flag(7)) };
-    let change = log.submit(raising(8, None)).unwrap();
-    store.change_gate.until_the_writer_waits();
     let stale = log.submit(Record::changing(entry(1_000, 2), stale, None)).unwrap();
+    store.change_gate.until_the_writer_waits();
     let read = log.submit(reading(1_000, 1)).unwrap();
+    let next = log.submit(raising(8, None)).unwrap();
     store.change_gate.set(true);
-    assert_eq!(change.durable().await.unwrap().index, 1);
-    assert_eq!(read.durable().await.unwrap().index, 2);
     assert_eq!(stale.durable().await.unwrap_err(), AppendError::Refused(Refusal::Precondition));
+    assert_eq!(read.durable().await.unwrap().index, 1);
+    assert_eq!(next.durable().await.unwrap().index, 2);
+    assert_eq!(batches(&store), [1, 1]);
+    assert_eq!(*published.0.lock().unwrap(), [1]);
     assert_eq!(log.close().await, End::Clean);
     assert_eq!(log_of(&store).len(), 2);
 }
