@@ -216,8 +216,7 @@ impl Writer {
         let started = Stopwatch::start();
         let (mut records, mut tickets): (Vec<_>, Vec<_>) =
             part.into_iter().map(|waiting| (waiting.record, waiting.ticket)).unzip();
-        let committed = self.commit(&mut records, &mut tickets, &started);
-        match committed {
+        match self.commit(&mut records, &mut tickets, &started) {
             Ok(Some(mut draft)) => {
                 measures::committed(records.len(), started.elapsed());
                 let version = draft.version;
@@ -249,7 +248,8 @@ impl Writer {
         self.round.leave();
     }
 
-    /// Commits records and those that join them. What the database surely did not keep is tried again for a while; `None` if it was given up.
+    /// Commits records and those that join them. What the database surely did not keep is tried again for a while; `None` if it
+    /// was given up.
     fn commit(
         &mut self,
         records: &mut Vec<Record>,

@@ -178,6 +178,17 @@ mod tests {
         (path, writer)
     }
 
+    /// With a writer for which no thread folds.
+    fn unfolded(directory: &Path) -> (PathBuf, SqliteStore, SqliteConnection) {
+        let path = directory.join("registry.db");
+        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
+        let store = SqliteStore::open(&path, Timestamp::EPOCH).unwrap();
+        let mut writer = store.open_writer().unwrap();
+        writer.fold_every(ALONE_BYTES).unwrap();
+        writer.execute("CREATE TABLE filling (bytes BLOB)", &[]).unwrap();
+        (path, store, writer)
+    }
+
     fn fill(writer: &mut dyn Connection, rows: i64) {
         writer.begin().unwrap();
         for _ in 0..rows {
@@ -260,12 +271,7 @@ mod tests {
     #[test]
     fn nobody_stays_in_the_wal_between_a_pass_and_the_writer_s_rest() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("registry.db");
-        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
-        let store = SqliteStore::open(&path, Timestamp::EPOCH).unwrap();
-        let mut writer = store.open_writer().unwrap();
-        writer.fold_every(ALONE_BYTES).unwrap();
-        writer.execute("CREATE TABLE filling (bytes BLOB)", &[]).unwrap();
+        let (path, store, mut writer) = unfolded(directory.path());
         writer.folding = Some(Folding::start(store.open_writer().unwrap(), &path).unwrap());
         fill(&mut writer, PASS_ROWS + 1);
         let watch = Stopwatch::start();
@@ -285,12 +291,7 @@ mod tests {
     #[test]
     fn a_pass_goes_in_by_the_pieces_that_have_gathered() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("registry.db");
-        SqliteStore::create(&path, "registry.example", Timestamp::EPOCH).unwrap();
-        let store = SqliteStore::open(&path, Timestamp::EPOCH).unwrap();
-        let mut writer = store.open_writer().unwrap();
-        writer.fold_every(ALONE_BYTES).unwrap();
-        writer.execute("CREATE TABLE filling (bytes BLOB)", &[]).unwrap();
+        let (path, store, mut writer) = unfolded(directory.path());
         let reader = || store.open_reader().unwrap().inner;
         let main: &'static File = Box::leak(Box::new(File::open(&path).unwrap()));
         let mut fold = Fold {
