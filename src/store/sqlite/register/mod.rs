@@ -26,7 +26,7 @@ use unsynced::Unsynced;
 pub const REGISTER_FILE: &str = "register.sqlite3";
 const SCHEMA: &str = include_str!("schema.sql");
 /// Of `SCHEMA`: a file of another version is made anew.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 const READERS_KEPT_MAX: usize = 8;
 /// 64 MiB in pages of KiB, negative as SQLite wants it.
 const WRITER_CACHE_KIB: i64 = -65_536;

@@ -51,7 +51,7 @@ CREATE INDEX flag_by_officer ON flag (officer);
 CREATE INDEX flag_by_case ON flag (case_key);
 CREATE INDEX flag_by_raising ON flag (raised_at);
 CREATE INDEX flag_by_changing ON flag (changed_at);
-CREATE INDEX flag_by_end ON flag (expires_at);
+CREATE INDEX flag_by_end ON flag (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The subjects that a flag names or ever named.
 CREATE TABLE flag_subject (

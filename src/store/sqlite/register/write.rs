@@ -217,7 +217,8 @@ impl Writer {
 
 /// A version's text with its row, if it is new.
 fn put(connection: &mut SqliteConnection, version: &Version) -> Result<Option<(i64, Text)>, StoreError> {
-    let (flag, known) = (&version.flag, known(connection, version.flag.id)?);
+    let flag = &version.flag;
+    let known = if flag.version == 1 { None } else { known(connection, flag.id)? };
     if known.as_ref().is_some_and(|known| known.version >= flag.version) {
         return Ok(None);
     }
@@ -229,7 +230,9 @@ fn put(connection: &mut SqliteConnection, version: &Version) -> Result<Option<(i
         }
         (FlagMove::Reject | FlagMove::Lift | FlagMove::Transfer, Some(known)) => known.reviewed_at,
     };
-    let place = write_row(connection, version, known.as_ref(), reviewed_at, content)?;
+    let Some(place) = write_row(connection, version, known.as_ref(), reviewed_at, content)? else {
+        return Ok(None);
+    };
     relate(connection, flag, place, known.as_ref())?;
     let is_new = known.is_none_or(|known| known.content != content) && flag.version <= VERSIONS_MAX;
     let row = place.saturating_mul(i64::from(VERSIONS_MAX) + 1).saturating_add(flag.version.into());
@@ -250,14 +253,15 @@ fn known(connection: &mut SqliteConnection, id: FlagId) -> Result<Option<Known>,
     Ok(found)
 }
 
-/// Puts a flag's row into its newest version; returns its place. Two statements, since one for both would keep a journal.
+/// Puts a flag's row into its newest version; returns its place, or nothing if it is there and was not known. Two statements,
+/// since one for both would keep a journal.
 fn write_row(
     connection: &mut SqliteConnection,
     version: &Version,
     known: Option<&Known>,
     reviewed_at: u64,
     content: i64,
-) -> Result<i64, StoreError> {
+) -> Result<Option<i64>, StoreError> {
     let (flag, at) = (&version.flag, Value::count(version.at.as_ms())?);
     let time = |time: Option<Timestamp>| time.map_or(Ok(Value::Null), |time| Value::count(time.as_ms()));
     let case_key = folded(&flag.case);
@@ -289,8 +293,9 @@ fn write_row(
             (INSERT_FLAG, vec![id, kind, institution, source, Value::count(flag.raised_at.as_ms())?])
         }
     };
-    connection.execute(sql, &[newest.as_slice(), &rest].concat())?;
-    Ok(known.map_or_else(|| connection.inner.last_insert_rowid(), |known| known.place))
+    let written = connection.execute(sql, &[newest.as_slice(), &rest].concat())?;
+    let place = known.map_or_else(|| connection.inner.last_insert_rowid(), |known| known.place);
+    Ok((written > 0).then_some(place))
 }
 
 const UPDATE_FLAG: &str = "UPDATE flag SET state = $1, verdict = $2, category = $3, unit = $4, coordinated = $5, \
@@ -299,7 +304,7 @@ const UPDATE_FLAG: &str = "UPDATE flag SET state = $1, verdict = $2, category = 
 const INSERT_FLAG: &str = "INSERT INTO flag (state, verdict, category, unit, coordinated, expires_at, changed_at, \
      reviewed_at, first_at, version_at, alone, officer, case_key, lacks, version, change, content, id, kind, institution, \
      source, raised_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, \
-     $20, $21)";
+     $20, $21) ON CONFLICT (id) DO NOTHING";
 
 /// The subjects and the units that a flag names beside its own.
 fn relate(connection: &mut SqliteConnection, flag: &Flag, place: i64, known: Option<&Known>) -> Result<(), StoreError> {
