@@ -7,7 +7,7 @@ mod log_support;
 
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
-    Actor, Category, Change, Changes, Flag, FlagId, LiftCause, Proposal, Replaces, RequestId, Source, SourceKind,
+    Actor, Category, Change, Changes, Flag, FlagId, LiftCause, Made, Proposal, Replaces, RequestId, Source, SourceKind,
     Subject, SubjectHasher, SubjectKind, Timestamp, Urgency, Verdict,
 };
 use canhbao::index::Index;
@@ -157,7 +157,7 @@ impl Publish for Nobody {
         0
     }
 
-    fn publish(&mut self, _: &[(u64, Change)], _: u64) {}
+    fn publish(&mut self, _: Vec<Made>, _: u64) {}
 }
 
 /// Stores changes through the log, as the registry does.

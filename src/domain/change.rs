@@ -3,7 +3,7 @@
 
 use super::import::ImportStep;
 use super::party::{Client, Party};
-use super::{Correction, Flag, Objection};
+use super::{Correction, Flag, LogPosition, Objection, Timestamp};
 
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -32,6 +32,22 @@ pub enum Change {
     Together(Vec<Change>),
 }
 
+/// A change that is durable.
+#[derive(Debug)]
+pub struct Made {
+    pub number: u64,
+    pub change: Change,
+    /// When the act was done and which entry tells of it; `None` where only the store tells.
+    pub told: Option<(Timestamp, LogPosition)>,
+}
+
+impl Made {
+    /// As another node made it, or as it is told once more.
+    pub fn elsewhere((number, change): (u64, Change)) -> Self {
+        Self { number, change, told: None }
+    }
+}
+
 /// The precondition of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replaces {
@@ -52,6 +68,16 @@ impl Change {
             | Self::Correction(_)
             | Self::Together(_) => &[],
         })
+    }
+
+    pub fn into_flags(self) -> Vec<Flag> {
+        match self {
+            Self::Flag { flag, .. } => vec![*flag],
+            Self::Flags(flags) => flags,
+            Self::Import(step) => step.into_flags(),
+            Self::Together(parts) => parts.into_iter().flat_map(Self::into_flags).collect(),
+            Self::Party { .. } | Self::Client { .. } | Self::Objection { .. } | Self::Correction(_) => Vec::new(),
+        }
     }
 
     /// The changes that it consists of: itself, unless it is several.

@@ -46,7 +46,7 @@ mod verdict;
 mod violation;
 
 pub use amendment::{Changes, Pending};
-pub use change::{Change, Replaces};
+pub use change::{Change, Made, Replaces};
 pub use cleaning::{Alike, Stale};
 pub use conditions::{FlagConditions, Span};
 pub use correction::{AnsweredParties, Answers, Correction, Findings, Told};

@@ -7,7 +7,7 @@ use super::record::{AppendError, Record};
 use super::tree::{Head, Signers};
 use super::writer::Writer;
 use crate::clock::Clock;
-use crate::domain::Change;
+use crate::domain::Made;
 use crate::store::lease::Lease;
 use crate::store::log::LogNumber;
 use crate::store::{Store, StoreError};
@@ -23,7 +23,7 @@ pub trait Publish: Send {
     fn known(&self) -> u64;
 
     /// All changes up to `version` that it may not know; where other nodes make changes too, theirs are among them.
-    fn publish(&mut self, changes: &[(u64, Change)], version: u64);
+    fn publish(&mut self, changes: Vec<Made>, version: u64);
 }
 
 #[derive(Clone, Copy, Debug)]

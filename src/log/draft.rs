@@ -6,7 +6,7 @@ use super::door::Publish;
 use super::merkle::Hash;
 use super::record::{AppendError, Changing, Kind, Record, Refusal};
 use super::tree::{Head, Tree};
-use crate::domain::{Change, LogPosition, Timestamp};
+use crate::domain::{Change, LogPosition, Made, Timestamp};
 use crate::store::log::{LogBatch, LogNumber};
 use crate::store::{self, Connection, StoreError};
 
@@ -157,14 +157,16 @@ impl Draft {
     }
 
     /// The changes that the commit has made true, in the order of their numbers.
-    pub(super) fn changes(&mut self, records: Vec<Record>) -> Vec<(u64, Change)> {
-        let mut changes = std::mem::take(&mut self.others);
+    pub(super) fn changes(&mut self, records: Vec<Record>) -> Vec<Made> {
+        let mut changes: Vec<Made> = std::mem::take(&mut self.others).into_iter().map(Made::elsewhere).collect();
         let mut made = self.made.iter().peekable();
         for (place, record) in records.into_iter().enumerate() {
             if let Kind::Changing(changing) = record.0
                 && let Some((number, _)) = made.next_if(|(_, of)| *of == place)
             {
-                changes.push((*number, changing.change));
+                let Changing { entry, change, .. } = *changing;
+                let told = self.results.get(place).and_then(|result| result.as_ref().ok());
+                changes.push(Made { number: *number, change, told: told.map(|position| (entry.at, position.clone())) });
             }
         }
         changes

@@ -220,7 +220,7 @@ impl Writer {
             Ok(Some(mut draft)) => {
                 measures::committed(records.len(), started.elapsed());
                 let version = draft.version;
-                self.publish.publish(&draft.changes(records), version);
+                self.publish.publish(draft.changes(records), version);
                 self.depth.store(left, Ordering::Relaxed);
                 for (ticket, result) in tickets.into_iter().zip(draft.results) {
                     self.round.put(ticket, result);

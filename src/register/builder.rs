@@ -1,5 +1,5 @@
-//! The thread that builds the officers' view: it reads what changes have written from the store, page after page, and writes it
-//! into the file. What the file says of another registry, or of changes that the registry has no more, is made anew.
+//! The thread that builds the officers' view: it takes what changes have written, as it is handed over or else from the store,
+//! page after page, and writes it into the file. What the file says of another registry, or of changes that the registry has no more, is made anew.
 
 use super::{Shared, State};
 use crate::domain::{FlagId, LogPosition};
@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After an error, such as a full disk.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Versions that are written at once: some tens of milliseconds of work.
-const PAGE_VERSIONS: u32 = 1_000;
+const PAGE_VERSIONS: u16 = 1_000;
 /// Between two full pages, so that a check that arrives meanwhile finds a processor.
 const PAUSE: Duration = Duration::from_millis(2);
 /// What comes so soon after something else goes in together, unless a reader waits for it: one by one, much more is written.
@@ -32,9 +32,9 @@ enum Ended {
     Store(StoreError),
 }
 
-/// What the store tells of the changes that are not in yet.
+/// What is known of the changes that are not in yet.
 struct Page {
-    written: Vec<Written>,
+    versions: Vec<Version>,
     /// What is covered when these are in.
     covered: Covered,
     goes_on: GoesOn,
@@ -115,9 +115,8 @@ impl Builder {
     /// Puts a page in, and waits if it was the last.
     fn step(&self, writer: &mut Writer) -> Result<(), Ended> {
         let known = writer.covered().map_err(Ended::View)?;
-        let Page { written, covered, goes_on } = self.page(known.clone()).map_err(Ended::Store)?;
-        let versions: Vec<Version> =
-            written.into_iter().map(|Written { flag, change, at }| Version { flag, change, at }).collect();
+        let page = self.handed(&known).map_or_else(|| self.read(known.clone()), Ok);
+        let Page { versions, covered, goes_on } = page.map_err(Ended::Store)?;
         let page = WrittenPage { versions: &versions, covered: &covered, goes_on };
         if covered == known || writer.write(&page).map_err(Ended::View)? {
             self.cover(covered.change);
@@ -149,21 +148,40 @@ impl Builder {
         Ok(())
     }
 
-    /// What changes wrote after `covered`, as much as goes in at once.
-    fn page(&self, covered: Covered) -> Result<Page, StoreError> {
+    /// What was handed over and follows on `covered`, as much as goes in at once.
+    fn handed(&self, covered: &Covered) -> Option<Page> {
+        if covered.part.is_some() {
+            return None;
+        }
+        let taken = self.shared.state().handed.after(covered.change, PAGE_VERSIONS.into());
+        let last = taken.changes.last()?;
+        let (_, entry) = last.told.clone()?;
+        let covered = Covered { change: last.number, entry, ..covered.clone() };
+        let mut versions = Vec::new();
+        for made in taken.changes {
+            let (change, (at, _)) = (made.number, made.told?);
+            let mut flags = made.change.into_flags();
+            flags.sort_by_key(|flag| flag.id);
+            versions.extend(flags.into_iter().map(|flag| Version { flag, change, at }));
+        }
+        Some(Page { versions, covered, goes_on: if taken.goes_on { GoesOn::Yes } else { GoesOn::No } })
+    }
+
+    /// What changes wrote after `covered` by the store, as much as goes in at once.
+    fn read(&self, covered: Covered) -> Result<Page, StoreError> {
         let Covered { registry, created_at, change, entry: _, part } = covered;
         let (last, written, last_entry) = self.store.find(|connection| {
             let last = store::changes::head(connection)?;
             // Ids are compared as bytes, and none is as high as this one: what is in of the change itself is all of it.
             let all_of = FlagId::from_bytes([0xff; 16]);
             let (from, after) = part.map_or((change, all_of), |(change, flag)| (change, flag));
-            let written = store::history::written(connection, from, after, last, PAGE_VERSIONS)?;
+            let written = store::history::written(connection, from, after, last, PAGE_VERSIONS.into())?;
             Ok((last, written, store::changes::entry(connection, last)?))
         })?;
         if last < change {
             return Err(StoreError::Corrupt("fewer changes than were there before"));
         }
-        let is_full = u32::try_from(written.len()).map_or(true, |rows| rows >= PAGE_VERSIONS);
+        let is_full = written.len() >= usize::from(PAGE_VERSIONS);
         let none = LogPosition { node: String::new().into(), index: 0 };
         let covered = match written.last().filter(|_| is_full) {
             None => Covered { registry, created_at, change: last, entry: last_entry.unwrap_or(none), part: None },
@@ -174,7 +192,8 @@ impl Builder {
                 Covered { registry, created_at, change: whole, entry, part: Some((version.change, version.flag.id)) }
             }
         };
-        Ok(Page { written, covered, goes_on: if is_full { GoesOn::Yes } else { GoesOn::No } })
+        let versions = written.into_iter().map(|Written { flag, change, at }| Version { flag, change, at }).collect();
+        Ok(Page { versions, covered, goes_on: if is_full { GoesOn::Yes } else { GoesOn::No } })
     }
 
     /// Leaves one whole file, if nobody reads it any more.

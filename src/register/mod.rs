@@ -2,11 +2,14 @@
 //! is shown without a look at the store. It makes nobody wait but who asks it, and those not for long.
 
 mod builder;
+mod handed;
 
 use crate::behind;
+use crate::domain::Made;
 use crate::store::sqlite::register::{Reader, RegisterFile};
 use crate::store::{Store, StoreError};
 use builder::Builder;
+use handed::Handed;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -33,6 +36,8 @@ struct State {
     covered: u64,
     /// There is a change of this number.
     told: u64,
+    /// The last changes, as far as they were handed over.
+    handed: Handed,
     /// A reader must not miss the change of this number.
     wanted: u64,
     /// A reader could not read.
@@ -51,9 +56,10 @@ impl Register {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// There are changes up to this number.
-    pub fn tell(&self, version: u64) {
+    /// There are changes up to this number, the last of which may be given.
+    pub fn tell(&self, changes: Vec<Made>, version: u64) {
         let mut state = self.shared.state();
+        state.handed.put(changes);
         state.told = state.told.max(version);
         drop(state);
         self.shared.turn.notify_all();

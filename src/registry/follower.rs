@@ -4,6 +4,7 @@
 use super::keeping::Keeping;
 use super::publisher::Publisher;
 use crate::clock::{Clock, Stopwatch};
+use crate::domain::Made;
 use crate::store::lease::Lease;
 use crate::store::{self, Connection, Store, StoreError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -164,7 +165,7 @@ impl Following {
             let changes = if last > known { store::changes::since(connection, known, last)? } else { Vec::new() };
             Ok((changes, last))
         })?;
-        self.publisher.publish(&changes, last);
+        self.publisher.publish(changes.into_iter().map(Made::elsewhere).collect(), last);
         self.state.heard_ms.store(began_ms, Ordering::Release);
         self.state.heard_at_ms.store(began_at_ms, Ordering::Release);
         Ok(())

@@ -2,7 +2,7 @@
 //! at once, the follower soon after another node made them.
 
 use crate::auth::Access;
-use crate::domain::Change;
+use crate::domain::{Change, Made};
 use crate::index::Index;
 use crate::log::Publish;
 use crate::register::Register;
@@ -26,17 +26,17 @@ impl Publisher {
     }
 
     /// `changes` are all up to `version` but for some that are known already.
-    pub(super) fn publish(&self, changes: &[(u64, Change)], version: u64) {
+    pub(super) fn publish(&self, mut changes: Vec<Made>, version: u64) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.known();
         if version <= known {
             return;
         }
-        let new: Vec<&Change> =
-            changes.iter().filter(|(number, _)| *number > known).map(|(_, change)| change).collect();
+        changes.retain(|made| made.number > known);
+        let new: Vec<&Change> = changes.iter().map(|made| &made.change).collect();
         self.access.publish(&new);
         self.index.publish(&new, version);
-        self.register.tell(version);
+        self.register.tell(changes, version);
     }
 
     /// Each node lets a client have its part of a quota.
@@ -51,7 +51,7 @@ impl Publish for Arc<Publisher> {
         Publisher::known(self)
     }
 
-    fn publish(&mut self, changes: &[(u64, Change)], version: u64) {
+    fn publish(&mut self, changes: Vec<Made>, version: u64) {
         Publisher::publish(self, changes, version);
     }
 }

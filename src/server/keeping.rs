@@ -12,7 +12,7 @@ use crate::auth::key_file::{create_private, read_private};
 use crate::auth::keys::SigningKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, FILE};
-use crate::domain::{Change, ImportId, Timestamp};
+use crate::domain::{ImportId, Made, Timestamp};
 use crate::log::note::{Checkpoint, VerifierKey};
 use crate::log::{Log, Opening, Publish, Reach};
 use crate::store::sqlite::SqliteStore;
@@ -43,7 +43,7 @@ impl Publish for Nobody {
         u64::MAX
     }
 
-    fn publish(&mut self, _: &[(u64, Change)], _: u64) {}
+    fn publish(&mut self, _: Vec<Made>, _: u64) {}
 }
 
 impl OpenLog {

@@ -2,9 +2,12 @@
 //! view behind it may be lost or damaged.
 
 use crate::flags::{act, active, proposal, raise};
+use crate::imports::{self, account_row, csv, ended};
+use crate::merging::{merge, of};
 use crate::support::{Answer, Server, eventually, now};
 use crate::{account, with};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 const NUMBER: &str = "9100000000001";
@@ -268,6 +271,61 @@ async fn a_view_that_was_lost_or_damaged_or_is_another_registrys_is_made_anew() 
     }
     let id = raised(&server, "k", &proposal(account(NUMBER), "warn")).await;
     assert_eq!(found(&server, "officer", &json!({ "number_part": NUMBER })).await, [id]);
+    server.finish().await;
+}
+
+/// All that stands in the view of a server that has ended.
+fn contents(view: &Path) -> Vec<(&'static str, Vec<Vec<rusqlite::types::Value>>)> {
+    let database = rusqlite::Connection::open(view).unwrap();
+    let indexes = "CREATE VIRTUAL TABLE temp.words USING fts5vocab (main, flag_text, instance); \
+                   CREATE VIRTUAL TABLE temp.grams USING fts5vocab (main, flag_number, instance)";
+    database.execute_batch(indexes).unwrap();
+    let rows = |table: &'static str| {
+        let mut select = database.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = select.column_count();
+        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+        (table, select.query_map([], row).unwrap().map(Result::unwrap).collect())
+    };
+    ["covered", "flag", "flag_subject", "crowd", "flag_coordinating", "word", "words", "grams"].map(rows).into()
+}
+
+#[tokio::test]
+async fn a_view_that_followed_the_writer_is_the_one_that_the_store_gives() {
+    let mut server = Server::start_with(30).await;
+    let both = json!([account("9100000000002"), { "kind": "phone", "number": "0912345678" }]);
+    let linking = with(proposal(account(NUMBER), "hold"), "linked", both);
+    let kept = active(&server, "kept", &with(linking, "coordinating", json!(["hanoi-dong-da"]))).await;
+    let merged = raised(&server, "merged", &proposal(account(NUMBER), "warn")).await;
+    merge(&server, "officer", of(&kept, 2), &[of(&merged, 1)]).await.is(200);
+    act(&server, &kept, "officer", "lift", "\"3\"").await.is(200);
+    let rejected = raised(&server, "rejected", &proposal(account("9100000000003"), "warn")).await;
+    act(&server, &rejected, "supervisor", "reject", "\"1\"").await.is(200);
+    let rows: Vec<String> = (0..2_500).map(|row| account_row(&format!("92000000{row:05}"))).collect();
+    for (key, part, decision) in [("a", &rows[..1_500], "approve"), ("b", &rows[1_500..], "reject")] {
+        let done = imports::import(&server, key, "text/csv", csv(part)).await;
+        imports::decide(&server, &done, "supervisor", decision).await.is(200);
+        ended(&server, done["id"].as_str().unwrap()).await;
+    }
+    // It waits for the view.
+    assert_eq!(found(&server, "officer", &json!({ "number_part": "9200000000042" })).await.len(), 1);
+    server.stop().await;
+    let view = server.data().join("register.sqlite3");
+    let followed = contents(&view);
+    for (table, rows) in &followed {
+        assert!(!rows.is_empty(), "nothing is compared of {table}");
+    }
+    std::fs::remove_file(&view).unwrap();
+    server.start_again().await;
+    let is_back = async || {
+        let ask = server.post("/v1/flags/search").by("officer").json(&json!({ "limit": 1 })).send().await;
+        ask.status == 200 && ask.json()["up_to_date"] == true
+    };
+    eventually(Duration::from_secs(20), "it is made anew", is_back).await;
+    server.stop().await;
+    for ((table, followed), (_, made)) in followed.iter().zip(&contents(&view)) {
+        // What has happened since is no change of the list.
+        assert!(followed == made, "{table} differs: {} and {} rows", followed.len(), made.len());
+    }
     server.finish().await;
 }
 

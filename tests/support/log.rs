@@ -5,8 +5,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use canhbao::clock::ManualClock;
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
-    Actor, Category, Change, Flag, FlagId, KeptAnswer, Proposal, Replaces, RequestId, Source, SourceKind, Subject,
-    Timestamp, Urgency, Verdict,
+    Actor, Category, Change, Flag, FlagId, KeptAnswer, Made, Proposal, Replaces, RequestId, Source, SourceKind,
+    Subject, Timestamp, Urgency, Verdict,
 };
 use canhbao::log::note::{SignError, Signer, VerifierKey};
 use canhbao::log::{Act, Entry, Limits, Opening, Publish, Record, Signers};
@@ -68,8 +68,8 @@ impl Publish for Published {
         self.0.lock().unwrap().last().copied().unwrap_or(0)
     }
 
-    fn publish(&mut self, changes: &[(u64, Change)], _: u64) {
-        self.0.lock().unwrap().extend(changes.iter().map(|(number, _)| *number));
+    fn publish(&mut self, changes: Vec<Made>, _: u64) {
+        self.0.lock().unwrap().extend(changes.iter().map(|made| made.number));
     }
 }
 

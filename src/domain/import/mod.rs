@@ -193,6 +193,10 @@ impl ImportStep {
         &self.flags
     }
 
+    pub fn into_flags(self) -> Vec<Flag> {
+        self.flags
+    }
+
     /// The flags with their JSON.
     pub fn flags_with_json(&self) -> impl Iterator<Item = (&Flag, &str)> {
         self.flags.iter().zip(self.flags_json.iter().map(String::as_str))
