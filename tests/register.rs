@@ -2,16 +2,20 @@
 //! way it looks; and a file that is none, or is of another form, is told apart.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use canhbao::clock::Stopwatch;
 use canhbao::domain::folding::{NumberPart, Words, folded};
 use canhbao::domain::party::{ClientId, PartyId};
 use canhbao::domain::{
-    Actor, Category, Changes, Flag, FlagConditions, FlagId, FlagState, LegalBasis, LiftCause, LogPosition, Proposal,
-    Source, SourceKind, Span, Subject, SubjectKind, Timestamp, Urgency, Verdict,
+    Actor, Category, Change, Changes, Flag, FlagConditions, FlagId, FlagState, LegalBasis, LiftCause, LogPosition,
+    Made, Proposal, Replaces, Source, SourceKind, Span, Subject, SubjectKind, Timestamp, Urgency, Verdict,
 };
+use canhbao::register::Register;
+use canhbao::store::sqlite::SqliteStore;
 use canhbao::store::sqlite::register::{
     Asked, Budget, Covered, Effort, GoesOn, Moment, RegisterFile, Version, WrittenPage,
 };
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 const UNITS: [&str; 3] = ["city", "ward-a", "ward-b"];
@@ -384,6 +388,35 @@ proptest! {
             let found = file.read(|reader| reader.answered_alone_for(&subject, from)).unwrap();
             prop_assert_eq!(found, expected, "{}", subject.canonical());
         }
+    }
+}
+
+#[test]
+fn what_is_handed_over_is_found_without_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("registry.db");
+    SqliteStore::create(&database, "registry.example", at(0)).unwrap();
+    let store = Arc::new(SqliteStore::open(&database, at(0)).unwrap());
+    let register = Register::start(store, &directory.path().join("register.sqlite3")).unwrap();
+    let raised = Raised {
+        subject: 0,
+        linked: None,
+        text: 0,
+        case: 0,
+        unit: 0,
+        coordinating: None,
+        category: 0,
+        verdict: 0,
+        source: 0,
+        urgent: false,
+        at: 0,
+    };
+    let flag = Box::new(propose(&raised, 1));
+    let (id, told) = (flag.id, Some((at(500), LogPosition { node: "main".into(), index: 0 })));
+    register.tell(vec![Made { number: 1, change: Change::Flag { replaces: Replaces::Nothing, flag }, told }], 1);
+    let watch = Stopwatch::start();
+    while register.read(1, |reader| reader.id_at(1)).ok().flatten() != Some(id) {
+        assert!(watch.elapsed() < Duration::from_secs(20), "the store does not have it, and neither has the view");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The thread that builds the officers' view: it takes what changes have written, as it is handed over or else from the store,
-//! page after page, and writes it into the file. What the file says of another registry, or of changes that the registry has no more, is made anew.
+//! page after page, and writes it into the file. What the file says of another registry, or of changes that the registry has no
+//! more, is made anew.
 
 use super::{Shared, State};
 use crate::domain::{FlagId, LogPosition};

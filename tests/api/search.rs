@@ -235,6 +235,12 @@ async fn answers(server: &Server) -> Vec<Vec<String>> {
     all
 }
 
+/// Whether there is a view, and nothing is missing in it.
+async fn is_up_to_date(server: &Server) -> bool {
+    let ask = server.post("/v1/flags/search").by("officer").json(&json!({ "limit": 1 })).send().await;
+    ask.status == 200 && ask.json()["up_to_date"] == true
+}
+
 #[tokio::test]
 async fn a_view_that_was_lost_or_damaged_or_is_another_registrys_is_made_anew() {
     let mut server = Server::start_with(300).await;
@@ -262,11 +268,7 @@ async fn a_view_that_was_lost_or_damaged_or_is_another_registrys_is_made_anew() 
         }
         assert!(!wal.exists() && !shm.exists(), "a clean end leaves one file");
         server.start_again().await;
-        let is_back = async || {
-            let ask = server.post("/v1/flags/search").by("officer").json(&json!({ "limit": 1 })).send().await;
-            ask.status == 200 && ask.json()["up_to_date"] == true
-        };
-        eventually(Duration::from_secs(20), damage, is_back).await;
+        eventually(Duration::from_secs(20), damage, async || is_up_to_date(&server).await).await;
         assert_eq!(answers(&server).await, expected, "{damage}");
     }
     let id = raised(&server, "k", &proposal(account(NUMBER), "warn")).await;
@@ -316,11 +318,7 @@ async fn a_view_that_followed_the_writer_is_the_one_that_the_store_gives() {
     }
     std::fs::remove_file(&view).unwrap();
     server.start_again().await;
-    let is_back = async || {
-        let ask = server.post("/v1/flags/search").by("officer").json(&json!({ "limit": 1 })).send().await;
-        ask.status == 200 && ask.json()["up_to_date"] == true
-    };
-    eventually(Duration::from_secs(20), "it is made anew", is_back).await;
+    eventually(Duration::from_secs(20), "it is made anew", async || is_up_to_date(&server).await).await;
     server.stop().await;
     for ((table, followed), (_, made)) in followed.iter().zip(&contents(&view)) {
         // What has happened since is no change of the list.
